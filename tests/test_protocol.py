@@ -1,0 +1,440 @@
+"""Decoding: bytes of a server in, events out, however the bytes are cut."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsclient.exceptions import MessageTooBig, ProtocolError
+from wsclient.protocol import Close, Event, Failure, Ping, Pong, Protocol
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+MIB = 1 << 20
+
+
+def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
+    """A frame as a server sends it (RFC 6455, section 5.2)."""
+    return header(opcode, len(payload), fin) + payload
+
+
+def header(opcode: int, length: int, fin: bool = True) -> bytes:
+    first = bytes([opcode | (0x80 if fin else 0)])
+    if length < 126:
+        return first + bytes([length])
+    if length < 65_536:
+        return first + b"\x7e" + length.to_bytes(2, "big")
+    return first + b"\x7f" + length.to_bytes(8, "big")
+
+
+def decode(data: bytes, max_message_size: int = 16 * MIB) -> list[Event]:
+    return Protocol(max_message_size).receive_data(data)
+
+
+def decode_in_pieces(data: bytes, cuts: Sequence[int]) -> list[Event]:
+    protocol = Protocol(16 * MIB)
+    edges = [0, *sorted(cuts), len(data)]
+    events: list[Event] = []
+    for start, stop in zip(edges, edges[1:], strict=False):
+        events += protocol.receive_data(data[start:stop])
+    return events
+
+
+def failure_of(events: list[Event]) -> ProtocolError:
+    assert isinstance(events[-1], Failure)
+    assert not any(isinstance(event, Failure | Close) for event in events[:-1])
+    return events[-1].error
+
+
+# ------------------------------------------------------------------------------------------------- messages
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536, 300_000, 2 * MIB, 3 * MIB + 1])
+def test_message_of_any_length(length: int) -> None:
+    payload = bytes(index % 251 for index in range(251)) * (length // 251 + 1)
+    payload = payload[:length]
+    assert decode(frame(BINARY, payload)) == [payload]
+    assert decode(frame(TEXT, b"x" * length)) == ["x" * length]
+
+
+def test_messages_have_exact_types() -> None:
+    types = [type(event) for event in decode(frame(TEXT, b"t") + frame(BINARY, b"b"))]
+    assert types == [str, bytes]
+    large = decode(frame(TEXT, b"t" * 400_000) + frame(BINARY, b"b" * 400_000))
+    assert [type(event) for event in large] == [str, bytes]
+    parts = decode(frame(BINARY, b"b", fin=False) + frame(CONTINUATION, b"b"))
+    assert [type(event) for event in parts] == [bytes]
+
+
+def test_many_messages_in_one_buffer() -> None:
+    expected: list[Event] = [f"message {index}" for index in range(2000)]
+    assert decode(b"".join(frame(TEXT, str(text).encode()) for text in expected)) == expected
+
+
+def test_text_is_utf8() -> None:
+    text = "ünïcödé \N{SNOWMAN} \N{GRINNING FACE}"
+    assert decode(frame(TEXT, text.encode())) == [text]
+    assert decode(frame(TEXT, text.encode() * 100)) == [text * 100]
+
+
+def test_large_message_after_small_ones_and_before_small_ones() -> None:
+    big = b"B" * (5 * MIB)
+    stream = frame(TEXT, b"before") * 10 + frame(BINARY, big) + frame(TEXT, b"after") * 10
+    assert decode(stream) == ["before"] * 10 + [big] + ["after"] * 10
+
+
+def test_receiving_nothing() -> None:
+    protocol = Protocol(100)
+    assert protocol.receive_data(b"") == []
+    assert protocol.bytes_received == 0
+
+
+# ------------------------------------------------------------------------------------------------ fragments
+
+
+def test_fragments_are_joined() -> None:
+    stream = frame(BINARY, b"a", fin=False) + frame(CONTINUATION, b"", fin=False) + frame(CONTINUATION, b"b")
+    assert decode(stream + frame(TEXT, b"next")) == [b"ab", "next"]
+
+
+def test_control_frames_between_fragments() -> None:
+    stream = frame(TEXT, b"a", fin=False) + frame(PING, b"p") + frame(PONG) + frame(CONTINUATION, b"b")
+    assert decode(stream) == [Ping(b"p"), Pong(b""), "ab"]
+
+
+def test_close_between_fragments() -> None:
+    assert decode(frame(TEXT, b"a", fin=False) + frame(CLOSE, b"\x03\xe9")) == [Close(1001, "")]
+
+
+def test_character_cut_by_fragments() -> None:
+    snowman = "\N{SNOWMAN}".encode()
+    stream = (
+        frame(TEXT, snowman[:1], fin=False)
+        + frame(CONTINUATION, snowman[1:2], fin=False)
+        + frame(CONTINUATION, snowman[2:])
+    )
+    assert decode(stream) == ["\N{SNOWMAN}"]
+
+
+def test_large_fragments() -> None:
+    part = b"x" * (MIB + 5)
+    stream = frame(TEXT, part, fin=False) + frame(CONTINUATION, part, fin=False) + frame(CONTINUATION, b"!")
+    assert decode(stream) == [(part * 2 + b"!").decode()]
+
+
+def test_thousands_of_fragments() -> None:
+    fragments = [bytes([index % 256]) * 1024 for index in range(8000)]
+    stream = (
+        frame(BINARY, b"", fin=False)
+        + b"".join(frame(CONTINUATION, data, fin=False) for data in fragments)
+        + frame(CONTINUATION)
+    )
+    assert decode(stream) == [b"".join(fragments)]
+
+
+# -------------------------------------------------------------------------------------------- control frames
+
+
+def test_ping_and_pong() -> None:
+    stream = frame(PING) + frame(PING, b"p" * 125) + frame(PONG, b"unasked")
+    assert decode(stream) == [Ping(b""), Ping(b"p" * 125), Pong(b"unasked")]
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"", Close(1005, "")),
+        (b"\x03\xe8", Close(1000, "")),
+        (b"\x0f\xa0gr\xc3\xbc\xc3\x9fe", Close(4000, "grüße")),
+    ],
+)
+def test_close(payload: bytes, expected: Close) -> None:
+    assert decode(frame(CLOSE, payload)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [(b"\x03", 1002), (b"\x03\xee", 1002), (b"\x00\x00", 1002), (b"\x03\xe8\xff", 1007)],
+)
+def test_bad_close(payload: bytes, code: int) -> None:
+    assert failure_of(decode(frame(CLOSE, payload))).code == code
+
+
+def test_everything_after_close_is_ignored() -> None:
+    protocol = Protocol(1000)
+    stream = frame(TEXT, b"last") + frame(CLOSE) + frame(TEXT, b"late") + b"\xff\xff"
+    assert protocol.receive_data(stream) == ["last", Close(1005, "")]
+    assert protocol.receive_data(frame(TEXT, b"later") * 20_000) == []
+    assert len(protocol.get_buffer()) > 0
+
+
+# ------------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(
+    ("stream", "code", "reason"),
+    [
+        pytest.param(b"\xc1\x00", 1002, "reserved bits", id="rsv1"),
+        pytest.param(b"\xa1\x00", 1002, "reserved bits", id="rsv2"),
+        pytest.param(b"\x91\x00", 1002, "reserved bits", id="rsv3"),
+        pytest.param(b"\x83\x00", 1002, "reserved opcode", id="reserved data opcode"),
+        pytest.param(b"\x8b\x00", 1002, "reserved opcode", id="reserved control opcode"),
+        pytest.param(b"\x81\x81\0\0\0\0x", 1002, "masked", id="masked"),
+        pytest.param(b"\x81\x80", 1002, "masked", id="masked, seen at its second byte"),
+        pytest.param(b"\x09\x00", 1002, "fragmented control", id="fragmented ping"),
+        pytest.param(b"\x89\x7e\x00\x7e" + b"p" * 126, 1002, "more than 125", id="long ping"),
+        pytest.param(b"\x82\x7e\x00\x05hello", 1002, "shortest", id="16-bit length below 126"),
+        pytest.param(b"\x82\x7f" + bytes(8), 1002, "shortest", id="64-bit length below 65536"),
+        pytest.param(b"\x82\x7f\x80" + bytes(7), 1002, "highest bit", id="64-bit length, top bit"),
+        pytest.param(frame(CONTINUATION, b"x"), 1002, "without a message", id="stray continuation"),
+        pytest.param(
+            frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), 1002, "new message", id="text in fragments"
+        ),
+        pytest.param(
+            frame(TEXT, b"a", fin=False) + frame(BINARY, b"b"), 1002, "new message", id="binary in fragments"
+        ),
+        pytest.param(
+            frame(TEXT, b"a", fin=False) + frame(TEXT, b"b", fin=False),
+            1002,
+            "new message",
+            id="new fragmented message in fragments",
+        ),
+        pytest.param(frame(TEXT, b"\xff"), 1007, "UTF-8", id="short text"),
+        pytest.param(frame(TEXT, b"x" * 400 + b"\xed\xa0\x80"), 1007, "UTF-8", id="surrogate"),
+        pytest.param(frame(TEXT, b"x" * 400_000 + b"\xc0\x80"), 1007, "UTF-8", id="large text, overlong"),
+        pytest.param(frame(TEXT, b"x\xf4\x90\x80\x80"), 1007, "UTF-8", id="beyond unicode"),
+        pytest.param(frame(TEXT, b"x\xe2\x98"), 1007, "UTF-8", id="cut off at the end"),
+        pytest.param(frame(TEXT, b"\xff", fin=False), 1007, "UTF-8", id="first fragment"),
+        pytest.param(
+            frame(TEXT, b"\xe2", fin=False) + frame(CONTINUATION, b"\xe2", fin=False),
+            1007,
+            "UTF-8",
+            id="a later fragment",
+        ),
+        pytest.param(
+            frame(TEXT, b"\xe2", fin=False) + frame(CONTINUATION, b"\x98"),
+            1007,
+            "UTF-8",
+            id="cut off at the end of the last fragment",
+        ),
+    ],
+)
+def test_failure(stream: bytes, code: int, reason: str) -> None:
+    for prefix in (b"", frame(TEXT, b"before")):
+        events = decode(prefix + stream + frame(TEXT, b"after"))
+        assert events[:-1] == ["before"] * bool(prefix)
+        error = failure_of(events)
+        assert error.code == code
+        assert reason in error.reason
+        assert len(error.reason.encode()) <= 123, "it has to fit in a close frame"
+
+
+def test_everything_after_a_failure_is_ignored() -> None:
+    protocol = Protocol(1000)
+    assert len(protocol.receive_data(b"\xff\x00" + frame(TEXT, b"late"))) == 1
+    assert protocol.receive_data(frame(TEXT, b"later")) == []
+
+
+@pytest.mark.parametrize("limit", [0, 5, 125, 126, 1000, 65_536, 300_000])
+def test_max_message_size(limit: int) -> None:
+    assert decode(frame(BINARY, b"x" * limit), limit) == [b"x" * limit]
+    # The header is enough: nothing of the payload has come.
+    error = failure_of(decode(header(BINARY, limit + 1), limit))
+    assert isinstance(error, MessageTooBig)
+    assert error.code == 1009
+    assert str(limit) in error.reason
+
+
+def test_max_message_size_holds_for_the_sum_of_fragments() -> None:
+    parts = frame(BINARY, b"x" * 60, fin=False) + frame(CONTINUATION, b"x" * 40, fin=False)
+    assert decode(parts + frame(CONTINUATION, b""), 100) == [b"x" * 100]
+    assert isinstance(failure_of(decode(parts + header(CONTINUATION, 1), 100)), MessageTooBig)
+
+
+def test_max_message_size_does_not_hold_for_control_frames() -> None:
+    assert decode(frame(PING, b"ping") + frame(CLOSE, b"\x03\xe8"), 0) == [Ping(b"ping"), Close(1000, "")]
+
+
+def test_declared_length_of_a_tebibyte() -> None:
+    assert failure_of(decode(header(BINARY, 1 << 40))).code == 1009
+
+
+# --------------------------------------------------------------------------------------------------- memory
+
+
+def peak_memory_of(protocol: Protocol, stream: Sequence[bytes]) -> int:
+    """Bytes allocated at most while ``protocol`` decodes ``stream``."""
+    tracemalloc.start()
+    try:
+        for data in stream:
+            protocol.receive_data(data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_idle_connection_is_small() -> None:
+    tracemalloc.start()
+    try:
+        protocols = [Protocol(16 * MIB) for _ in range(10)]
+        assert tracemalloc.get_traced_memory()[0] < len(protocols) * 20_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_not_allocated_on_a_peers_word() -> None:
+    assert peak_memory_of(Protocol(1 << 40), [header(BINARY, 1 << 40), b"x" * 1000]) < 2 * MIB
+
+
+def test_large_message_takes_no_more_than_twice_its_size() -> None:
+    size = 12 * MIB
+    stream = [header(BINARY, size), *[b"x" * 65_536] * (size // 65_536)]
+    assert peak_memory_of(Protocol(size), stream) < 2 * size + MIB
+
+
+def test_endless_empty_fragments_take_no_memory() -> None:
+    empty = frame(CONTINUATION, fin=False) * 10_000
+    protocol = Protocol(16 * MIB)
+    protocol.receive_data(frame(TEXT, b"a", fin=False) + empty * 2)  # the buffer has grown now
+    assert peak_memory_of(protocol, [empty] * 5) < 200_000
+    assert protocol.receive_data(frame(CONTINUATION, b"b")) == ["ab"]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_tiny_fragments_take_little_more_than_their_bytes(opcode: int) -> None:
+    tiny = frame(CONTINUATION, b"xy", fin=False) * 50_000
+    protocol = Protocol(16 * MIB)
+    protocol.receive_data(frame(opcode, fin=False) + tiny)
+    assert peak_memory_of(protocol, [tiny] * 2) < MIB
+
+
+# ------------------------------------------------------------------------------------------ buffer and counts
+
+
+def test_buffer_grows_when_reads_fill_it() -> None:
+    protocol = Protocol(16 * MIB)
+    assert len(protocol.get_buffer()) == 16_384
+    protocol.receive_data(frame(BINARY, b"x" * 100) * 200)
+    assert len(protocol.get_buffer()) > 60_000
+    protocol.receive_data(frame(BINARY, b"x" * 100) * 10_000)
+    assert 200_000 < len(protocol.get_buffer()) <= 262_144
+
+
+def test_buffer_stays_small_when_reads_are() -> None:
+    protocol = Protocol(16 * MIB)
+    for _ in range(1000):
+        protocol.receive_data(frame(BINARY, b"x" * 100))
+    assert len(protocol.get_buffer()) == 16_384
+
+
+def test_incomplete_frame_is_kept() -> None:
+    protocol = Protocol(16 * MIB)
+    stream = frame(TEXT, b"whole") + frame(TEXT, b"x" * 1000)
+    assert protocol.receive_data(stream[:-1]) == ["whole"]
+    assert len(protocol.get_buffer()) == 16_384 - 1003
+    assert protocol.receive_data(stream[-1:]) == ["x" * 1000]
+
+
+def test_large_payload_is_read_without_anything_behind_it() -> None:
+    protocol = Protocol(16 * MIB)
+    protocol.receive_data(header(BINARY, 100_000) + b"x" * 1000)
+    assert len(protocol.get_buffer()) == 99_000
+
+
+def test_transport_may_keep_its_view_of_the_buffer() -> None:
+    protocol = Protocol(16 * MIB)
+    payload = b"x" * 500_000
+    stream = frame(BINARY, payload) * 3
+    events: list[Event] = []
+    views = []
+    while stream:
+        view = protocol.get_buffer()
+        views.append(view)
+        count = min(len(view), len(stream))
+        view[:count] = stream[:count]
+        events += protocol.buffer_updated(count)
+        stream = stream[count:]
+    assert events == [payload] * 3
+
+
+def test_counters() -> None:
+    protocol = Protocol(16 * MIB)
+    stream = (
+        frame(TEXT, b"t") * 3
+        + frame(PING)
+        + frame(TEXT, b"a", fin=False)
+        + frame(CONTINUATION, b"b", fin=False)
+        + frame(CONTINUATION, b"c")
+        + frame(BINARY, b"b" * 400_000)
+    )
+    protocol.receive_data(stream)
+    assert protocol.frames_received == 8
+    assert protocol.bytes_received == len(stream)
+    protocol.receive_data(frame(TEXT, b"t") + b"\xff\xff")
+    assert protocol.frames_received == 9, "what breaks the protocol is not a frame"
+    protocol.receive_data(b"ignored")
+    assert protocol.frames_received == 9
+    assert protocol.bytes_received == len(stream) + 5 + 7
+
+
+# ------------------------------------------------------------------------------------------- cut into pieces
+
+
+def test_every_single_cut() -> None:
+    stream = (
+        frame(TEXT, "größe".encode())
+        + frame(BINARY, b"x" * 130)
+        + frame(TEXT, b"\xe2\x98", fin=False)
+        + frame(PING, b"p")
+        + frame(CONTINUATION, b"\x83")
+        + frame(CLOSE, b"\x03\xe8bye")
+    )
+    expected = ["größe", b"x" * 130, Ping(b"p"), "\N{SNOWMAN}", Close(1000, "bye")]
+    for cut in range(len(stream) + 1):
+        assert decode_in_pieces(stream, [cut]) == expected
+    assert decode_in_pieces(stream, range(len(stream))) == expected
+
+
+messages = st.one_of(
+    st.text(max_size=150).map(lambda text: [(TEXT, text.encode())]),
+    st.binary(max_size=150).map(lambda data: [(BINARY, data)]),
+    st.integers(0, 400_000).map(lambda length: [(BINARY, b"L" * length)]),
+    st.binary(max_size=125).map(lambda data: [(PING, data)]),
+    st.binary(max_size=125).map(lambda data: [(PONG, data)]),
+    st.lists(st.binary(max_size=40), min_size=2, max_size=5).map(
+        lambda parts: [(BINARY if index == 0 else CONTINUATION, part) for index, part in enumerate(parts)]
+    ),
+)
+
+
+def frames_of(parts: list[tuple[int, bytes]]) -> bytes:
+    last = len(parts) - 1
+    return b"".join(frame(opcode, data, fin=index == last) for index, (opcode, data) in enumerate(parts))
+
+
+def event_of(parts: list[tuple[int, bytes]]) -> Event:
+    opcode, payload = parts[0][0], b"".join(data for _, data in parts)
+    if opcode == TEXT:
+        return payload.decode()
+    return {BINARY: payload, PING: Ping(payload), PONG: Pong(payload)}[opcode]
+
+
+@given(st.lists(messages, max_size=8), st.data())
+def test_any_frames_cut_anywhere(sent: list[list[tuple[int, bytes]]], data: st.DataObject) -> None:
+    stream = b"".join(map(frames_of, sent))
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+    assert decode_in_pieces(stream, cuts) == list(map(event_of, sent))
+
+
+@given(st.binary(max_size=60), st.data())
+def test_any_bytes_cut_anywhere(stream: bytes, data: st.DataObject) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+    whole = decode_in_pieces(stream, [])
+    assert [comparable(event) for event in decode_in_pieces(stream, cuts)] == list(map(comparable, whole))
+
+
+def comparable(event: Event) -> object:
+    return (event.error.code, event.error.reason) if isinstance(event, Failure) else event
