@@ -1,0 +1,583 @@
+"""What a connection is told: URL, credentials and options, checked once and never changed again.
+
+Pure: nothing here opens, reads or waits. Every refusal names the option and what is wrong with it, and
+none repeats a value that may be a secret; the same holds for every ``repr``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from urllib.parse import quote, unquote, urljoin
+
+if TYPE_CHECKING:
+    import socket as sockets
+    import ssl
+    from concurrent.futures import Executor
+
+__all__ = ["URL", "Credentials", "Options", "Overflow", "Proxy", "ProxySource", "parse_proxy", "parse_url"]
+
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+HeaderSource: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+Callback: TypeAlias = Callable[..., object]
+
+# Longer waits overflow the operating system's millisecond counters (poll, threading.TIMEOUT_MAX).
+MAX_SECONDS: Final = 2_000_000.0
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_BUT_TAB: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_LABEL: Final = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
+_HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_HOST_PORT: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
+# The handshake's own; a second copy, or a body, would let the two ends read one request differently.
+_RESERVED_HEADERS: Final = frozenset({"upgrade", "connection", "content-length", "transfer-encoding"})
+
+
+def _name_of(value: object) -> str:
+    return type(value).__name__
+
+
+def _text(option: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{option}: must be str, not {_name_of(value)}")
+    return value
+
+
+def _token(option: str, value: object) -> str:
+    text = _text(option, value)
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{option}: not a token (RFC 9110, section 5.6.2): letters, digits, !#$%&'*+-.^_`|~")
+    return text
+
+
+def _line(option: str, value: object) -> str:
+    """One line of text that can stand in a header and reach no further than its end."""
+    text = _text(option, value)
+    if _CONTROL_BUT_TAB.search(text):
+        raise ValueError(f"{option}: contains CR, LF, NUL or another control character")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{option}: contains a lone surrogate, which has no encoding")
+    return text
+
+
+def _visible(option: str, value: object) -> str:
+    """A non-empty piece of printable ASCII without spaces."""
+    text = _line(option, value)
+    if not text or not text.isascii() or " " in text or "\t" in text:
+        raise ValueError(f"{option}: must be non-empty ASCII without spaces")
+    return text
+
+
+def _number(option: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{option}: must be a number of seconds, not {_name_of(value)}")
+    if not 0 < value <= MAX_SECONDS:  # refuses NaN too
+        raise ValueError(f"{option}: must be over 0 and at most {MAX_SECONDS:,.0f} seconds, not {value}")
+    return float(value)
+
+
+def _count(option: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option}: must be int, not {_name_of(value)}")
+    if value < least:
+        raise ValueError(f"{option}: must be at least {least}, not {value}")
+    return value
+
+
+def _header_pairs(headers: object) -> Pairs:
+    """Checked name and value pairs of a ``headers`` option, in order (RFC 9110, section 5)."""
+    if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
+        raise TypeError(f"headers: must be a mapping or (name, value) pairs, not {_name_of(headers)}")
+    items = headers.items() if isinstance(headers, Mapping) else headers
+    pairs = tuple(_header_pair(item) for item in items)
+    if sum(name.lower() == "host" for name, _ in pairs) > 1:
+        raise ValueError("headers: Host must not be given twice")
+    return pairs
+
+
+def _header_pair(item: object) -> tuple[str, str]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise TypeError(f"headers: must hold (name, value) pairs, not {_name_of(item)}")
+    name = _token("headers: name", item[0])
+    if name.lower() in _RESERVED_HEADERS or name.lower().startswith("sec-websocket-"):
+        raise ValueError(f"headers: {name} belongs to the opening handshake and can't be set")
+    check = _visible if name.lower() == "host" else _line
+    return name, check(f"headers: value of {name}", item[1])
+
+
+def _cookie_line(cookies: object) -> str:
+    """The value of the Cookie header (RFC 6265, section 4.2.1)."""
+    if isinstance(cookies, str):
+        return _ascii_line("cookies", cookies)
+    if not isinstance(cookies, Mapping):
+        raise TypeError(f"cookies: must be a mapping or str, not {_name_of(cookies)}")
+    names = [_token("cookies: name", name) for name in cookies]
+    return "; ".join(f"{name}={_cookie_value(name, cookies[name])}" for name in names)
+
+
+def _cookie_value(name: str, value: object) -> str:
+    text = _ascii_line(f"cookies: value of {name}", value)
+    if ";" in text:
+        raise ValueError(f"cookies: value of {name}: contains a semicolon")
+    return text
+
+
+def _ascii_line(option: str, value: object) -> str:
+    text = _line(option, value)
+    if not text.isascii():
+        raise ValueError(f"{option}: must be ASCII")
+    return text
+
+
+def _subprotocol_names(subprotocols: object) -> tuple[str, ...]:
+    """RFC 6455, section 4.1: each a token, each once."""
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols: must be a sequence of str, not {_name_of(subprotocols)}")
+    names = tuple(_token("subprotocols", name) for name in subprotocols)
+    if len(set(names)) != len(names):
+        raise ValueError("subprotocols: must not repeat a name")
+    return names
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """Who a connection speaks for. Sent as the query parameters ``user_id``, ``role`` and ``session_id``.
+
+    Raises:
+        TypeError, ValueError: a field is not a non-empty ``str``, or holds a control character.
+    """
+
+    user_id: str
+    role: str
+    session_id: str
+
+    def __post_init__(self) -> None:
+        for name in ("user_id", "role", "session_id"):
+            if not _line(f"credentials: {name}", getattr(self, name)):
+                raise ValueError(f"credentials: {name}: must not be empty")
+
+    def __repr__(self) -> str:
+        return f"Credentials(user_id={self.user_id!r}, role={self.role!r}, session_id=...)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class URL:
+    """A ``ws`` or ``wss`` URL in parts (RFC 6455, section 3). ``str`` and ``repr`` show no secrets.
+
+    Attributes:
+        secure: ``True`` for ``wss``.
+        host: ASCII host name (IDNA-encoded, lower case) or IP address without brackets.
+        port: 1 to 65535.
+        resource: path and query as given, other characters than printable ASCII percent-encoded.
+        userinfo: user name and password, percent-decoded, or ``None``.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    resource: str
+    userinfo: tuple[str, str] | None = None
+
+    @property
+    def scheme(self) -> str:
+        """``ws`` or ``wss``."""
+        return "wss" if self.secure else "ws"
+
+    @property
+    def origin(self) -> tuple[bool, str, int]:
+        """What must be equal for two URLs to share secrets (RFC 6454, section 4)."""
+        return self.secure, self.host, self.port
+
+    @property
+    def server_name(self) -> str:
+        """The host for TLS and for the Host header: without the zone of a link-local address (RFC 6874)."""
+        return self.host.partition("%")[0]
+
+    @property
+    def host_port(self) -> str:
+        """Host and port, always both, IPv6 in brackets: what CONNECT names."""
+        return f"{_bracketed(self.server_name)}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header: the port only where it is not the scheme's own."""
+        return _bracketed(self.server_name) if self.port == _default_port(self.secure) else self.host_port
+
+    def with_credentials(self, credentials: Credentials) -> URL:
+        """This URL with the query parameters of ``credentials``, unless it has all of them already."""
+        path, mark, query = self.resource.partition("?")
+        present = {part.partition("=")[0] for part in query.split("&")}
+        added = "&".join(
+            f"{name}={quote(getattr(credentials, name), safe='')}"
+            for name in ("user_id", "role", "session_id")
+            if name not in present
+        )
+        joined = "&".join(filter(None, (query, added)))
+        resource = f"{path}?{joined}" if joined or mark else path
+        return URL(self.secure, self.host, self.port, resource, self.userinfo)
+
+    def join(self, location: str) -> URL:
+        """The URL that a Location header in an answer to this one points to (RFC 9110, section 10.2.2).
+
+        ``http`` and ``https`` become ``ws`` and ``wss``. User info is kept within the same origin and never
+        taken from ``location``. Raises ``ValueError`` when ``location`` is no usable URL.
+        """
+        base = f"http{'s' if self.secure else ''}://{self.authority}{self.resource}"
+        target = urljoin(base, location).partition("#")[0]
+        scheme, mark, rest = target.partition("://")
+        found = parse_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
+        host = self.host if found.host == self.server_name else found.host
+        userinfo = self.userinfo if (found.secure, host, found.port) == self.origin else None
+        return URL(found.secure, host, found.port, found.resource, userinfo)
+
+    def __str__(self) -> str:
+        path, mark, query = self.resource.partition("?")
+        return f"{self.scheme}://{self.authority}{path}{mark}{'&'.join(map(_hidden, query.split('&')))}"
+
+    def __repr__(self) -> str:
+        return f"URL({str(self)!r})"
+
+
+def _hidden(parameter: str) -> str:
+    """A query parameter without its value; one without a name may be a secret as a whole."""
+    name, mark, _ = parameter.partition("=")
+    return f"{name}=..." if mark else "..." if name else ""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _default_port(secure: bool) -> int:
+    return 443 if secure else 80
+
+
+def parse_url(url: str) -> URL:
+    """Take a WebSocket URL apart (RFC 6455, section 3; RFC 3986).
+
+    Raises:
+        TypeError: ``url`` is not ``str``.
+        ValueError: not ``ws``/``wss``, no host, a bad host or port, a fragment, a control character.
+    """
+    text = _line("url", url)
+    if _CONTROL.search(text) or text != text.strip():
+        raise ValueError("url: contains white space at an end, or a control character")
+    scheme, mark, rest = text.partition("://")
+    secure = _secure(scheme, mark)
+    if "#" in rest:
+        raise ValueError("url: has a fragment, which WebSocket URLs can't have; write %23 for a literal #")
+    cut = min((rest.find(char) for char in "/?" if char in rest), default=len(rest))
+    host, port, userinfo = _split_authority("url", rest[:cut])
+    resource = rest[cut:] if rest[cut : cut + 1] == "/" else f"/{rest[cut:]}"
+    return URL(secure, host, port or _default_port(secure), quote(resource, safe=_PRINTABLE), userinfo)
+
+
+def _secure(scheme: str, mark: str) -> bool:
+    name = scheme.lower()
+    if name in ("http", "https") and mark:
+        raise ValueError(f"url: scheme is {name}; use {'wss' if name == 'https' else 'ws'}")
+    if not mark or name not in ("ws", "wss"):
+        shown = f", not {name}://" if mark and _SCHEME.fullmatch(name) else ""
+        raise ValueError(f"url: must begin with ws:// or wss://{shown}")
+    return name == "wss"
+
+
+def _split_authority(option: str, authority: str) -> tuple[str, int | None, tuple[str, str] | None]:
+    """Host, port if given, user info if given. No part of it stands in an error: any may be a secret."""
+    user, mark, host_port = authority.rpartition("@")
+    match = _HOST_PORT.fullmatch(host_port)
+    # Browsers read a backslash as a slash: such a URL has two different hosts.
+    if not match or "\\" in user:
+        raise ValueError(f"{option}: bad host or port (an IPv6 address needs brackets, a port is a number)")
+    host, digits = match.groups()
+    if digits and not (len(digits) <= 5 and 0 < int(digits) < 65536):
+        raise ValueError(f"{option}: port must be 1 to 65535")
+    return _host(option, host), int(digits) if digits else None, _userinfo(option, user) if mark else None
+
+
+def _host(option: str, host: str) -> str:
+    if not host:
+        raise ValueError(f"{option}: no host")
+    if host.startswith("["):
+        return _ipv6(option, host[1:-1])
+    try:
+        name = host.lower() if host.isascii() else host.encode("idna").decode("ascii").lower()
+    except UnicodeError as error:
+        raise ValueError(f"{option}: host is no valid international domain name") from error
+    if len(name) > 254 or not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{option}: bad host name")
+    return name
+
+
+def _ipv6(option: str, text: str) -> str:
+    address, mark, zone = text.partition("%25")
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError as error:
+        raise ValueError(f"{option}: bad IPv6 address") from error
+    if mark and not re.fullmatch(r"[0-9A-Za-z._~-]+", zone):
+        raise ValueError(f"{option}: bad zone in an IPv6 address")
+    return f"{parsed.compressed}%{zone}" if mark else parsed.compressed
+
+
+def _userinfo(option: str, text: str) -> tuple[str, str]:
+    user, _, password = text.partition(":")
+    if ":" in unquote(user):
+        raise ValueError(f"{option}: a colon in the user name can't be sent (RFC 7617, section 2)")
+    return unquote(user), unquote(password)
+
+
+class ProxySource(enum.Enum):
+    """Where a proxy comes from when it is not given."""
+
+    ENVIRONMENT = "environment"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxy:
+    """A proxy to dial through. ``userinfo`` is user name and password, percent-decoded, or ``None``."""
+
+    scheme: str
+    host: str
+    port: int
+    userinfo: tuple[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Proxy({str(self)!r})"
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Take the URL of a proxy apart: ``http://[user:password@]host[:port]``, port 80 unless given.
+
+    Raises:
+        TypeError: ``url`` is not ``str``.
+        ValueError: not an ``http`` URL, no host, or a bad host or port.
+    """
+    text = _visible("proxy", url)
+    scheme, mark, rest = text.partition("://")
+    if scheme.lower() != "http" or not mark:
+        shown = f", not {scheme.lower()}://" if mark and _SCHEME.fullmatch(scheme) else ""
+        raise ValueError(f"proxy: only http:// proxies are supported in this version{shown}")
+    authority, _, path = rest.partition("/")
+    if path or "?" in authority or "#" in authority:
+        raise ValueError("proxy: must be scheme, host and port only")
+    host, port, userinfo = _split_authority("proxy", authority)
+    return Proxy("http", host, port or 80, userinfo)
+
+
+class Overflow(str, enum.Enum):
+    """What ``send`` does when the send queue is full."""
+
+    BLOCK = "block"
+    RAISE = "raise"
+    DROP_OLDEST = "drop_oldest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Options:
+    """Every option of a connection, checked. Immutable, so safe from any thread.
+
+    Times are seconds, sizes bytes. Callbacks take the connection first.
+
+    Attributes:
+        headers: extra request headers: mapping, pairs, or a callable that returns either at each connect.
+        cookies: mapping or the text of a Cookie header.
+        origin: value of the Origin header; none is sent unless set.
+        subprotocols: names offered, best first (RFC 6455, section 1.9).
+        credentials: sent as query parameters.
+        ssl_context: for ``wss``; default: verification against the system's authorities.
+        proxy: from the environment unless given as ``http://...``; ``None`` for none.
+        open_timeout: over DNS, TCP, proxy, TLS and upgrade together.
+        close_timeout: default of ``close``.
+        send_timeout: longest wait of ``send`` for room in the queue.
+        write_timeout: longest time without one byte of progress in a write; ``None`` for no limit.
+        ping_interval: between keepalive pings; ``None`` for none.
+        ping_timeout: longest wait for a pong; ``None`` for no limit.
+        follow_redirects: how many to follow; without secrets to another origin, never from wss to ws.
+        socket: a connected stream socket to use; the connection owns it from then on.
+        unix_path: path of a Unix socket to connect to.
+        max_message_size: largest message accepted from the peer.
+        max_queued_messages, max_queued_bytes: bounds of the send queue.
+        max_received_messages, max_received_bytes: bounds of what waits for ``recv``.
+        overflow: what ``send`` does when the queue is full.
+        compression, reconnect: must be off in this version.
+        callback_executor: runs the callbacks, still in order; ``None``: the reader thread does.
+        json_dumps, json_loads: serializer of ``send_json`` and ``recv_json``.
+
+    Raises:
+        TypeError, ValueError: naming the option and its fault, never its value where that may be a secret.
+    """
+
+    headers: HeaderSource | Callable[[], HeaderSource] | None = None
+    cookies: Mapping[str, str] | str | None = None
+    origin: str | None = None
+    subprotocols: Sequence[str] = ()
+    credentials: Credentials | None = None
+    ssl_context: ssl.SSLContext | None = None
+    proxy: str | Proxy | ProxySource | bool | None = ProxySource.ENVIRONMENT
+    open_timeout: float = 10.0
+    close_timeout: float = 10.0
+    send_timeout: float = 5.0
+    write_timeout: float | None = 10.0
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    follow_redirects: int = 0
+    socket: sockets.socket | None = None
+    unix_path: str | bytes | os.PathLike[str] | None = None
+    max_message_size: int = 16 * 1024 * 1024
+    max_queued_messages: int = 4096
+    max_queued_bytes: int = 16 * 1024 * 1024
+    max_received_messages: int = 1024
+    max_received_bytes: int = 16 * 1024 * 1024
+    # A member or its value; always a member once checked.
+    overflow: Overflow = Overflow.BLOCK
+    compression: None = None
+    reconnect: bool | None = None
+    callback_executor: Executor | None = None
+    json_dumps: Callable[[Any], str | bytes] = json.dumps
+    json_loads: Callable[[str | bytes], Any] = json.loads
+    on_open: Callback | None = None
+    on_message: Callback | None = None
+    on_close: Callback | None = None
+    on_error: Callback | None = None
+    on_dropped: Callback | None = None
+
+    @classmethod
+    def from_kwargs(cls, kwargs: Mapping[str, Any]) -> Options:
+        """Options from keyword arguments; an unknown name is a ``TypeError`` that suggests the nearest."""
+        known = [field.name for field in fields(cls)]
+        for name in kwargs:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"unknown option {name!r}{hint}")
+        return cls(**kwargs)
+
+    def __post_init__(self) -> None:
+        self._check_request()
+        self._check_route()
+        self._check_times()
+        self._check_sizes()
+        self._check_later()
+        self._check_callables()
+
+    def request_headers(self) -> Pairs:
+        """The extra headers of one connect, checked; calls ``headers`` if it is callable.
+
+        Raises whatever the callable raises, and ``TypeError``/``ValueError`` for what it returns.
+        """
+        source = self.headers() if callable(self.headers) else self.headers
+        return () if source is None else _header_pairs(source)
+
+    def _set(self, name: str, value: object) -> None:
+        """Replace a field by its normal form; only while the object is being made."""
+        object.__setattr__(self, name, value)
+
+    def _check_request(self) -> None:
+        if self.headers is not None and not callable(self.headers):
+            self._set("headers", _header_pairs(self.headers))
+        if self.cookies is not None:
+            self._set("cookies", _cookie_line(self.cookies))
+        if self.origin is not None:
+            _visible("origin", self.origin)
+        self._set("subprotocols", _subprotocol_names(self.subprotocols))
+        if self.credentials is not None and not isinstance(self.credentials, Credentials):
+            raise TypeError(f"credentials: must be Credentials, not {_name_of(self.credentials)}")
+        if self.ssl_context is not None and not hasattr(self.ssl_context, "wrap_bio"):
+            raise TypeError(f"ssl_context: must be ssl.SSLContext, not {_name_of(self.ssl_context)}")
+
+    def _check_route(self) -> None:
+        self._set("follow_redirects", _count("follow_redirects", self.follow_redirects, 0))
+        if self.proxy is True:
+            self._set("proxy", ProxySource.ENVIRONMENT)
+        elif self.proxy is not None and not isinstance(self.proxy, (Proxy, ProxySource)):
+            self._set("proxy", parse_proxy(cast("str", self.proxy)))
+        if self.unix_path is not None:
+            self._set("unix_path", _path(self.unix_path))
+        if self.socket is not None:
+            _check_socket(self.socket)
+        self._check_one_route()
+
+    def _check_one_route(self) -> None:
+        routes = {"socket": self.socket is not None, "unix_path": self.unix_path is not None}
+        routes["proxy"] = isinstance(self.proxy, Proxy)
+        given = [name for name, present in routes.items() if present]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}: can't be combined with {given[1]}")
+        if self.socket is not None and self.follow_redirects:
+            raise ValueError("socket: can't be combined with follow_redirects, which needs new connections")
+
+    def _check_times(self) -> None:
+        for name in ("open_timeout", "close_timeout", "send_timeout"):
+            self._set(name, _number(name, getattr(self, name)))
+        for name in ("write_timeout", "ping_interval", "ping_timeout"):
+            value = getattr(self, name)
+            self._set(name, None if value is None else _number(name, value))
+
+    def _check_sizes(self) -> None:
+        for name in (field.name for field in fields(self) if field.name.startswith("max_")):
+            _count(name, getattr(self, name), 1)
+        try:
+            self._set("overflow", Overflow(self.overflow))
+        except ValueError:
+            known = ", ".join(repr(item.value) for item in Overflow)
+            raise ValueError(f"overflow: must be one of {known}, not {self.overflow!r}") from None
+
+    def _check_later(self) -> None:
+        if self.compression is not None:
+            raise ValueError("compression: not supported in this version; must be None")
+        if self.reconnect is not None and self.reconnect is not False:
+            raise ValueError("reconnect: not supported in this version; must be None or False")
+
+    def _check_callables(self) -> None:
+        for name in ("on_open", "on_message", "on_close", "on_error", "on_dropped"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name}: must be callable, not {_name_of(value)}")
+        for name in ("json_dumps", "json_loads"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name}: must be callable, not {_name_of(getattr(self, name))}")
+        executor = self.callback_executor
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise TypeError(f"callback_executor: must be an Executor, not {_name_of(executor)}")
+
+    def __repr__(self) -> str:
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return f"Options({', '.join(f'{name}={self._shown(name)}' for name in changed)})"
+
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        if name == "headers" and not callable(value):
+            return "{" + ", ".join(f"{header!r}: ..." for header, _ in value) + "}"
+        return "..." if name in ("headers", "cookies") else repr(value)
+
+
+def _path(path: object) -> str | bytes:
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"unix_path: must be a path, not {_name_of(path)}")
+    found: str | bytes = os.fspath(path)
+    raw = os.fsencode(found)
+    # A leading NUL names a socket in Linux's abstract namespace.
+    if not raw or b"\0" in raw[1:]:
+        raise ValueError("unix_path: must be non-empty, without NUL after its first byte")
+    return found
+
+
+def _check_socket(value: object) -> None:
+    if not all(callable(getattr(value, name, None)) for name in ("fileno", "recv_into", "shutdown")):
+        raise TypeError(f"socket: must be a connected socket.socket, not {_name_of(value)}")
+    if hasattr(value, "unwrap"):
+        raise TypeError("socket: must not be wrapped in TLS; use a wss:// URL and ssl_context")
