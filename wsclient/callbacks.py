@@ -1,0 +1,181 @@
+"""Running the application's callbacks: in order, one at a time, and never letting their errors out.
+
+No caller holds a lock. Where the callbacks run is a choice of two strategies with the same interface:
+``Direct``, on the thread that calls (the reader), and ``Ordered``, on an executor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeAlias
+
+from wsclient.inbox import Inbox, InboxClosed
+from wsclient.options import Options
+
+__all__ = ["Callbacks", "Direct", "Ordered", "Runner"]
+
+Message: TypeAlias = "str | bytes"
+Call = Callable[[], None]
+
+
+class Callbacks:
+    """The four callbacks of one connection, each made safe.
+
+    Args:
+        options: where the application's functions are.
+        log: where errors of callbacks are written, with their tracebacks.
+    """
+
+    def __init__(self, options: Options, log: logging.LoggerAdapter[logging.Logger]) -> None:
+        self._log = log
+        self._on_open = options.on_open
+        self.on_message = options.on_message
+        self._on_close = options.on_close
+        self._on_error = options.on_error
+        self._on_dropped = options.on_dropped
+        self.connection: Any = None  # set once, before the reader thread starts
+        self.errors = 0  # the one thread that runs callbacks at the time
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any callback at all."""
+        return any((self._on_open, self.on_message, self._on_close, self._on_error, self._on_dropped))
+
+    def opened(self) -> None:
+        self._run(self._on_open)
+
+    def closed(self, code: int, reason: str) -> None:
+        self._run(self._on_close, code, reason)
+
+    def failed(self, error: BaseException) -> None:
+        """Hand an error that was not an error of a callback to ``on_error``."""
+        self._run(self._on_error, error)
+
+    def dropped(self, message: Message) -> None:
+        """Runs on the sending thread."""
+        self._run(self._on_dropped, message)
+
+    def messages(self, messages: list[Message]) -> None:
+        """Hand over messages one by one."""
+        on_message = self.on_message
+        connection = self.connection
+        assert on_message is not None
+        for message in messages:
+            try:
+                on_message(connection, message)
+            except BaseException as error:
+                self._report("on_message", error)
+
+    def _run(self, callback: Callable[..., object] | None, *args: object) -> None:
+        if callback is None:
+            return
+        try:
+            callback(self.connection, *args)
+        except BaseException as error:  # SystemExit and the like, too: the thread is not theirs to end
+            self._report(getattr(callback, "__name__", "callback"), error, callback is not self._on_error)
+
+    def _report(self, name: str, error: BaseException, tell: bool = True) -> None:
+        self.errors += 1
+        self._log.error("%s raised %s", name, type(error).__name__, exc_info=error)
+        if tell:
+            self._run(self._on_error, error)
+
+
+class Runner(Protocol):
+    """Where callbacks run. Called by the reader thread only."""
+
+    deliver: Callable[[list[Message]], None]  # hands over messages; may block while there is no room
+
+    def call(self, function: Call) -> None:
+        """Run one callback, after everything that was delivered before."""
+
+    def stop_waiting(self) -> None:
+        """Do not block in ``deliver`` any more: what finds no room is dropped. Any thread."""
+
+
+class Direct:
+    """Callbacks run on the thread that delivers."""
+
+    def __init__(self, deliver: Callable[[list[Message]], None]) -> None:
+        self.deliver = deliver
+
+    def call(self, function: Call) -> None:
+        function()
+
+    def stop_waiting(self) -> None:
+        """Nothing waits here."""
+
+
+class Ordered:
+    """Callbacks run on an executor, one after the other, at most one at a time.
+
+    Args:
+        executor: the application's; other work may share it.
+        callbacks: what to run.
+        max_messages, max_bytes: bounds of what waits; then ``deliver`` blocks, and reading pauses.
+    """
+
+    _SHARE = 256  # items handled before the executor's other users get a turn
+
+    def __init__(self, executor: Executor, callbacks: Callbacks, max_messages: int, max_bytes: int) -> None:
+        self._executor = executor
+        self._callbacks = callbacks
+        self.deliver: Callable[[list[Message]], None] = self._deliver
+        self.inbox: Inbox[Message | Call] = Inbox(
+            max_messages, max_bytes, size=_size_of, notify=self._schedule
+        )
+        self._mutex = threading.Lock()
+        self._active = False  # _mutex: a turn is under way or submitted
+
+    def _deliver(self, messages: list[Message]) -> None:
+        self.inbox.put_all([*messages])
+
+    def call(self, function: Call) -> None:
+        self.inbox.put_all([function])
+
+    def stop_waiting(self) -> None:
+        self.inbox.stop_waiting()
+
+    def _schedule(self) -> None:
+        with self._mutex:
+            if self._active:
+                return
+            self._active = True
+        self._submit()
+
+    def _submit(self) -> None:
+        try:
+            self._executor.submit(self._turn)
+        except RuntimeError:  # it was shut down: what has come must not be lost
+            while self._turn(resubmit=False):
+                pass
+
+    def _turn(self, resubmit: bool = True) -> bool:
+        for _ in range(self._SHARE):
+            if not self._handle_one():
+                return False
+        if resubmit:
+            self._submit()
+        return True
+
+    def _handle_one(self) -> bool:
+        with self._mutex:
+            if not len(self.inbox):
+                self._active = False
+                return False
+        try:
+            item = self.inbox.get(0)
+        except (TimeoutError, InboxClosed):
+            return True
+        if callable(item):
+            item()
+        else:
+            self._callbacks.messages([item])
+        return True
+
+
+def _size_of(item: Message | Call) -> int:
+    return len(item) if isinstance(item, (str, bytes)) else 0

@@ -1,0 +1,299 @@
+"""``Connection``: the public face. It checks arguments and passes on; the work is done in ``session``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from wsclient.exceptions import ConnectionClosed
+from wsclient.frames import encode_close
+from wsclient.lifecycle import ClosedBy, State
+from wsclient.options import Credentials, Options
+from wsclient.outbox import BytesLike, Message, to_item, to_ping_payload
+from wsclient.session import Session, snapshot
+from wsclient.stats import Stats
+
+__all__ = ["Connection", "connect"]
+
+_NORMAL_CODES = (1000, 1001)
+_FORCE_GRACE = 0.4  # seconds that close() gives the threads to end once the transport is shut down
+
+
+def connect(url: str, **options: Any) -> Connection:
+    """Open a connection and return it. A context manager: leaving it closes the connection.
+
+    Args:
+        url: ``ws://`` or ``wss://`` URL.
+        options: see ``Options``; an unknown one is a ``TypeError``.
+
+    Raises:
+        HandshakeError: the server refused, or answered wrongly.
+        HandshakeTimeout: not open within ``open_timeout`` seconds.
+        ConnectFailed: DNS, TCP, the proxy or TLS failed.
+    """
+    connection = Connection(url, **options)
+    connection.open()
+    return connection
+
+
+class Connection:
+    """One WebSocket connection with one writer thread and one reader thread.
+
+    Every method may be called from any thread and from any callback. Times are seconds, sizes bytes.
+
+    Args:
+        url: ``ws://`` or ``wss://`` URL.
+        options: see ``Options``.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._options = Options.from_kwargs(options)
+        self._session = Session(url, self._options)
+        self._credentials = self._options.credentials  # any thread, replaced whole
+        self._send_timeout = self._options.send_timeout
+        self._put = self._session.outbox.put
+
+    # -- opening and closing --------------------------------------------------------------------------
+
+    def open(self, timeout: float | None = None) -> None:
+        """Connect, and return once the connection is open and ``on_open`` has returned.
+
+        Args:
+            timeout: for all of DNS, TCP, proxy, TLS and upgrade together; by default ``open_timeout``.
+
+        Raises:
+            HandshakeError: and its kinds, as ``connect``.
+            WSClientError: it was opened before.
+        """
+        if self._session.callbacks.any:
+            self._session.callbacks.connection = self  # the threads keep it alive for its callbacks
+        self._session.open(self._options.open_timeout if timeout is None else timeout)
+
+    def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
+        """Refuse new messages, write what was accepted, then a close frame, and wait for the peer's.
+
+        Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped and ``unsent``
+        lists what was not written. Called by a callback on the reader thread or by one of a future, it
+        returns at once and the closing goes on. Closing again does nothing but wait. RFC 6455, section 7.
+
+        Args:
+            code: 1000, another code that an endpoint may send, or 3000 to 4999.
+            reason: at most 123 bytes of UTF-8.
+            timeout: by default ``close_timeout``.
+
+        Raises:
+            ValueError: bad code or reason.
+        """
+        session = self._session
+        session.check_not_forked()
+        encode_close(code, reason)
+        patience = self._options.close_timeout if timeout is None else timeout
+        session.begin_close(code, reason, patience)
+        if session.on_own_thread() or session.wait_finished(patience):
+            return
+        session.drop()
+        session.wait_finished(_FORCE_GRACE)
+
+    def abort(self) -> None:
+        """Drop the connection now, without a closing handshake. ``unsent`` lists what was not written."""
+        self._session.check_not_forked()
+        self._session.drop()
+        self._session.wait_finished(_FORCE_GRACE)
+
+    def __enter__(self: Connection) -> Connection:
+        if self.state is State.NEW:
+            self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._session.is_forked:
+            self.close(1000 if kind is None else 1011)
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is None or session.is_forked or session.lifecycle.state in (State.NEW, State.CLOSED):
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        session.drop()
+
+    # -- sending --------------------------------------------------------------------------------------
+
+    def send(self, data: str | BytesLike, *, timeout: float | None = None) -> None:
+        """Accept one message for writing: ``str`` as text, bytes-like as binary.
+
+        Returns as soon as it is accepted. From then on it is either written or handed back by ``unsent``.
+
+        Args:
+            data: the message. Other bytes-like objects than ``bytes`` are copied.
+            timeout: how long to wait while the queue is full; by default ``send_timeout``.
+
+        Raises:
+            SendTimeout: the queue stayed full; the message was not accepted.
+            QueueFull: the same at once, with ``overflow="raise"`` and in callbacks of futures.
+            ConnectionClosed: the connection is closing or closed; the message was not accepted.
+            UnicodeEncodeError: text that UTF-8 cannot express.
+        """
+        kind = data.__class__
+        plain = kind is bytes or (kind is str and data.isascii())  # type: ignore[union-attr]
+        self._put(data if plain else to_item(data), True, self._send_timeout if timeout is None else timeout)  # type: ignore[arg-type]
+
+    def send_future(self, data: str | BytesLike) -> Future[None]:
+        """Accept one message as ``send`` does, and return its receipt.
+
+        The future is resolved once the message is written to the socket, and failed with
+        ``ConnectionClosed`` when it never will be. Its callbacks run on the writer thread: keep them short.
+        """
+        return self._session.outbox.put_with_receipt(to_item(data), self._send_timeout)
+
+    def send_json(self, obj: Any, *, timeout: float | None = None) -> None:
+        """Send ``obj`` as JSON text, serialized by ``json_dumps`` in the calling thread. See ``send``."""
+        text = self._options.json_dumps(obj)
+        self.send(text if isinstance(text, str) else bytes(text).decode(), timeout=timeout)
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Return when everything accepted before has been written to the socket.
+
+        Raises:
+            Timeout: that took longer.
+            ConnectionClosed: the connection ended first.
+            WSClientError: called by a callback of a future, which runs on the writer thread.
+        """
+        self._session.refuse_on_writer_thread("flush")
+        self._session.outbox.flush(timeout)
+
+    def confirm(self, timeout: float = 10.0) -> float:
+        """Return when the peer has processed everything accepted before, with the round trip in seconds.
+
+        It writes a ping behind all that, and waits for its pong (RFC 6455, section 5.5.2).
+
+        Raises:
+            Timeout: no pong in time.
+            ConnectionClosed: the connection ended first.
+            WSClientError: called on a thread that would have to write the ping or read the pong.
+        """
+        self._session.refuse_on_writer_thread("confirm")
+        self._session.refuse_on_reader_thread("confirm")
+        return self._session.outbox.confirm(timeout)
+
+    def ping(self, payload: str | BytesLike | None = None) -> Future[float]:
+        """Send a ping ahead of all queued messages; the future is its round trip in seconds.
+
+        Args:
+            payload: at most 125 bytes; random by default. Each ping under way needs its own.
+
+        Raises:
+            ConnectionClosed: the connection is closing or closed.
+            ValueError: payload too long, or already under way.
+        """
+        return self._session.outbox.ping(None if payload is None else to_ping_payload(payload))
+
+    # -- receiving ------------------------------------------------------------------------------------
+
+    def recv(self, timeout: float | None = None) -> Message:
+        """Return the next message: ``str`` for text, ``bytes`` for binary. Only without ``on_message``.
+
+        Messages that came before the connection was closed are returned first.
+
+        Raises:
+            Timeout: (a ``TimeoutError``) none came within ``timeout`` seconds.
+            ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
+        """
+        return self._session.receive(timeout)
+
+    def recv_json(self, timeout: float | None = None) -> Any:
+        """Return the next message, parsed by ``json_loads`` in the calling thread. See ``recv``."""
+        return self._options.json_loads(self.recv(timeout))
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yield messages; ends at a normal close (1000, 1001), raises ``ConnectionClosed`` otherwise."""
+        while True:
+            try:
+                message = self.recv()
+            except ConnectionClosed as error:
+                if error.code in _NORMAL_CODES:
+                    return
+                raise
+            yield message
+
+    # -- identity and observation ---------------------------------------------------------------------
+
+    def set_credentials(self, user_id: str, role: str, session_id: str) -> None:
+        """Say who uses this connection, from now on. Nothing is sent."""
+        self._credentials = Credentials(user_id, role, session_id)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Identity of this connection."""
+        return self._credentials
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether credentials are set."""
+        return self._credentials is not None
+
+    @property
+    def url(self) -> str:
+        """Where it is connected to, after redirects; without userinfo and query values."""
+        return self._session.shown_url
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._session.lifecycle.state
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose (RFC 6455, section 1.9)."""
+        return self._session.upgraded.subprotocol if self._session.upgraded else None
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """Headers of the server's handshake response, names in lower case; empty before it came."""
+        return self._session.upgraded.headers if self._session.upgraded else {}
+
+    @property
+    def latency(self) -> float | None:
+        """Last round trip of a ping in seconds, ``None`` before the first."""
+        return self._session.keepalive.latency
+
+    @property
+    def queued_messages(self) -> int:
+        """Messages that wait to be written."""
+        return len(self._session.queue.queue)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Their payload bytes."""
+        return self._session.queue.queued_bytes()
+
+    @property
+    def unsent(self) -> tuple[Message, ...]:
+        """What was accepted and never fully written, in order; empty before the connection is closed."""
+        return self._session.lifecycle.unsent
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code (RFC 6455, section 7.1.5), ``None`` before the connection is closing."""
+        return self._session.lifecycle.code
+
+    @property
+    def close_reason(self) -> str:
+        """Close reason."""
+        return self._session.lifecycle.reason
+
+    @property
+    def closed_by(self) -> ClosedBy | None:
+        """Who ended the connection, ``None`` before it is closing."""
+        return self._session.lifecycle.closed_by
+
+    def stats(self) -> Stats:
+        """Count what has happened so far."""
+        return snapshot(self._session)
+
+    def __repr__(self) -> str:
+        return f"<wsclient.Connection {self._session.name} {self.url} {self.state.value}>"

@@ -1,0 +1,74 @@
+"""What goes through the send queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeAlias
+
+from wsclient.frames import Frame, Opcode
+
+__all__ = ["Batch", "Entry", "Item", "is_message", "message_of"]
+
+
+class Entry:
+    """An item that somebody waits for, or that is no message: a receipt, a mark, a ping.
+
+    Args:
+        outgoing: what goes to the wire, or ``None`` for a mark, which writes nothing.
+        message: what the application sent, or ``None`` when it was not a message.
+        future: resolved with ``None`` once everything up to and with this entry is written, failed otherwise.
+        on_written: called on the writer thread when the entry has been written, with the monotonic time.
+    """
+
+    __slots__ = ("future", "message", "on_written", "outgoing")
+
+    def __init__(
+        self,
+        outgoing: str | bytes | Frame | None,
+        *,
+        message: str | bytes | None = None,
+        future: Future[None] | None = None,
+        on_written: Callable[[float], None] | None = None,
+    ) -> None:
+        self.outgoing = outgoing
+        self.message = message
+        self.future = future
+        self.on_written = on_written
+
+    def __len__(self) -> int:
+        return 0 if self.outgoing is None else len(self.outgoing)
+
+
+Item: TypeAlias = "str | bytes | Frame | Entry"
+
+
+def is_message(item: Item) -> bool:
+    """Tell whether an item is a message of the application: those take room."""
+    return not isinstance(item, Entry) or item.message is not None
+
+
+def message_of(item: Item) -> str | bytes | None:
+    """Give back what the application sent, or ``None`` when the item was not a message of its."""
+    if isinstance(item, Entry):
+        return item.message
+    if isinstance(item, Frame):
+        return item.payload.decode() if item.opcode is Opcode.TEXT else item.payload
+    return item
+
+
+class Batch:
+    """What one write carries.
+
+    Attributes:
+        items: in wire order.
+        entries: whether there may be an ``Entry`` among them.
+        final: whether this is the close frame, after which nothing goes out.
+    """
+
+    __slots__ = ("entries", "final", "items")
+
+    def __init__(self, items: list[Item], *, entries: bool, final: bool = False) -> None:
+        self.items = items
+        self.entries = entries
+        self.final = final

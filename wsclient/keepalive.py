@@ -1,0 +1,162 @@
+"""Pings under way, and the clock that sends and judges the connection's own. No threads, no I/O.
+
+Any thread may start a ping, the reader thread brings the pongs, and the writer thread asks the clock what is
+due. All of them tell the time they have (monotonic seconds); nothing here looks at a clock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+
+from wsclient.exceptions import QueueFull
+from wsclient.frames import Frame, Opcode
+from wsclient.items import Entry
+
+__all__ = ["Keepalive", "fail_future", "resolve_future"]
+
+_MAX_PENDING = 4096
+
+
+def resolve_future(future: Future[float] | Future[None], value: float | None) -> None:
+    """Resolve a future that its owner may have cancelled. Its callbacks run on the calling thread."""
+    with suppress(InvalidStateError):
+        future.set_result(value)  # type: ignore[arg-type]
+
+
+def fail_future(future: Future[float] | Future[None], error: BaseException) -> None:
+    """Fail a future that its owner may have cancelled. Its callbacks run on the calling thread."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+class _Ping:
+    __slots__ = ("future", "sent_at")
+
+    def __init__(self) -> None:
+        self.future: Future[float] = Future()
+        self.sent_at = math.nan  # writer thread, before the pong can come
+
+
+class Keepalive:
+    """Pings of one connection.
+
+    Args:
+        interval: seconds between the connection's own pings, ``None`` for none.
+        timeout: seconds for the pong to come before the peer is dead, ``None`` for no verdict.
+    """
+
+    def __init__(self, interval: float | None, timeout: float | None) -> None:
+        self._interval = math.inf if interval is None else interval
+        self._timeout = math.inf if timeout is None else timeout
+        self._mutex = threading.Lock()
+        self._pending: dict[bytes, _Ping] = {}  # _mutex; in the order in which the pings were started
+        self._own: bytes | None = None  # _mutex: payload of the connection's own ping under way
+        self._own_ping = _Ping()  # writer thread: that ping
+        self._next_at = math.inf  # _mutex
+        self._verdict_at = math.inf  # _mutex
+        self.latency: float | None = None  # reader thread
+        self.pings_sent = 0  # writer thread
+        self.pongs_received = 0  # reader thread
+
+    def start(self, now: float) -> None:
+        """Start the clock: the connection is open."""
+        with self._mutex:
+            self._next_at = now + self._interval
+
+    @property
+    def deadline(self) -> float:
+        """When the writer has to look at this clock next."""
+        return min(self._next_at, self._verdict_at)
+
+    def due(self, now: float) -> Entry | None:
+        """Return the connection's own ping when it is time to send it. Writer thread."""
+        with self._mutex:
+            if now < self._next_at:
+                return None
+            self._next_at = now + self._interval
+            if self._own in self._pending:
+                return None  # the last one is still under way
+            self._verdict_at = now + self._timeout
+            self._own = os.urandom(8)
+            self._own_ping = _Ping()
+            return self._add(self._own, self._own_ping)
+
+    def expired(self, now: float) -> bool:
+        """Tell whether the connection's own ping has waited too long for its pong. Writer thread."""
+        return now >= self._verdict_at
+
+    def postpone(self, now: float) -> None:
+        """Put off the verdict: the reader is busy, and the pong may be waiting for it. Writer thread."""
+        with self._mutex:
+            if self._verdict_at <= now:
+                self._verdict_at = now + min(self._timeout, 1.0)
+
+    def ping(self, payload: bytes | None) -> tuple[Entry, Future[float]]:
+        """Start a ping: what to queue, and the future of its round trip. Thread-safe."""
+        ping = _Ping()
+        with self._mutex:
+            if len(self._pending) >= _MAX_PENDING:
+                raise QueueFull(f"{len(self._pending)} pings already wait for their pongs")
+            key = os.urandom(8) if payload is None else payload
+            if key in self._pending:
+                raise ValueError(f"a ping with this payload is already under way: {key!r}")
+            return self._add(key, ping), ping.future
+
+    def _add(self, payload: bytes, ping: _Ping) -> Entry:
+        self._pending[payload] = ping
+        return Entry(Frame(Opcode.PING, payload), on_written=lambda now: self._written(ping, now))
+
+    def _written(self, ping: _Ping, now: float) -> None:
+        self.pings_sent += 1
+        ping.sent_at = now
+        if ping is self._own_ping:
+            self._restart_verdict(now)
+
+    def progressed(self, now: float) -> None:
+        """Note that a write has made progress: a ping that is still behind it has not begun to wait."""
+        if self._verdict_at < math.inf and math.isnan(self._own_ping.sent_at):
+            self._restart_verdict(now)
+
+    def _restart_verdict(self, now: float) -> None:
+        with self._mutex:
+            if self._own in self._pending:
+                self._verdict_at = now + self._timeout
+
+    def acknowledge(self, payload: bytes, now: float) -> None:
+        """Take in a pong. It answers the pings before its own as well (section 5.5.3). Reader thread."""
+        answered: list[_Ping] = []
+        with self._mutex:
+            self.pongs_received += 1
+            if payload not in self._pending:
+                return  # unsolicited (section 5.5.3)
+            while True:
+                first = next(iter(self._pending))
+                answered.append(self._pending.pop(first))
+                if first == payload:
+                    break
+            if self._own not in self._pending:
+                self._verdict_at = math.inf
+        self.latency = max(now - answered[-1].sent_at, 0.0)
+        for ping in answered:
+            resolve_future(ping.future, max(now - ping.sent_at, 0.0))
+
+    def forget(self, future: Future[float]) -> None:
+        """Stop waiting for a ping: its owner has given up."""
+        with self._mutex:
+            for payload, ping in self._pending.items():
+                if ping.future is future:
+                    del self._pending[payload]
+                    return
+
+    def fail(self, error: BaseException) -> None:
+        """Fail every ping under way: no pong will come."""
+        with self._mutex:
+            pings = list(self._pending.values())
+            self._pending.clear()
+            self._next_at = self._verdict_at = math.inf
+        for ping in pings:
+            fail_future(ping.future, error)

@@ -1,0 +1,163 @@
+"""Where a connection stands, and how it ended: one small state machine under one lock.
+
+::
+
+    NEW ──open()──> CONNECTING ──upgrade──> OPEN ──close, loss, failure──> CLOSING ──> CLOSED
+                         └────────────────refused, cancelled──────────────────────────┘
+
+Who came first decides who closed the connection; what the peer said decides the code: a close frame that
+was received beats what we asked for (RFC 6455, section 7.1.5), and without one the code is 1006, unless we
+failed the connection ourselves: then it is the code that we sent and the error says why.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import threading
+
+from wsclient.exceptions import ConnectionClosed, ProtocolError, WSClientError
+
+__all__ = ["ClosedBy", "Lifecycle", "State"]
+
+_ABNORMAL = 1006
+
+
+class State(enum.Enum):
+    """State of a ``Connection``."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class ClosedBy(enum.Enum):
+    """Who ended a connection."""
+
+    LOCAL = "local"  # this side closed, aborted or failed it
+    PEER = "peer"  # the peer's close frame came first
+    NETWORK = "network"  # it was lost: reset, end of stream, time-out
+
+
+class Lifecycle:
+    """State, close code and deadline of one connection. Every method is thread-safe and returns at once."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self.state = State.NEW  # written under _mutex, as everything here; read by anyone
+        self.closed_by: ClosedBy | None = None
+        self.code: int | None = None
+        self.reason = ""
+        self.cause: BaseException | None = None
+        self.close_received = False
+        self.failed = False  # we failed the connection: no close frame of the peer is waited for
+        self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
+        self.unsent: tuple[str | bytes, ...] = ()
+        self.dialled = threading.Event()  # the dial has ended, well or not
+        self.greeted = threading.Event()  # on_open has returned, or never will be called
+        self.finished = threading.Event()  # closed, threads ended, on_close has returned
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self.state is State.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything is over but ``on_close``."""
+        return self.state is State.CLOSED
+
+    def begin(self) -> None:
+        """NEW to CONNECTING, once."""
+        with self._mutex:
+            if self.state is not State.NEW:
+                raise WSClientError(f"a Connection is opened once, and this one is {self.state.value}")
+            self.state = State.CONNECTING
+
+    def open(self) -> bool:
+        """CONNECTING to OPEN; ``False`` when the connection was closed in the meantime."""
+        with self._mutex:
+            if self.state is not State.CONNECTING:
+                return False
+            self.state = State.OPEN
+            return True
+
+    def cancel(self, cause: BaseException) -> bool:
+        """NEW or CONNECTING to CLOSED. ``False`` in any other state."""
+        with self._mutex:
+            if self.state not in (State.NEW, State.CONNECTING):
+                return False
+            self.state = State.CLOSED
+            self._decide(ClosedBy.LOCAL, _ABNORMAL, str(cause), cause)
+            return True
+
+    def request_close(self, code: int, reason: str, deadline: float) -> bool:
+        """Note that this side closes; ``True`` for the first to end the connection. Tightens the deadline."""
+        with self._mutex:
+            self.deadline = min(self.deadline, deadline)
+            return self._leave_open(ClosedBy.LOCAL, code, reason, None)
+
+    def abort(self) -> None:
+        """Note that this side drops the connection."""
+        with self._mutex:
+            self._leave_open(ClosedBy.LOCAL, _ABNORMAL, "aborted", None)
+
+    def receive_close(self, code: int, reason: str, deadline: float) -> None:
+        """Note the peer's close frame."""
+        with self._mutex:
+            if not self._leave_open(ClosedBy.PEER, code, reason, None):
+                self.code, self.reason = code, reason
+            self.close_received = True
+            self.deadline = min(self.deadline, deadline)
+
+    def fail(self, error: ProtocolError, deadline: float) -> None:
+        """Note that the peer broke the protocol and this side fails the connection (section 7.1.7)."""
+        with self._mutex:
+            if not self._leave_open(ClosedBy.LOCAL, error.code, error.reason, error):
+                self.code, self.reason, self.cause = error.code, error.reason, error
+            self.failed = True
+            self.deadline = min(self.deadline, deadline)
+
+    def lose(self, cause: BaseException) -> None:
+        """Note that the connection is lost. Changes nothing once its end is known."""
+        with self._mutex:
+            if self._leave_open(ClosedBy.NETWORK, _ABNORMAL, str(cause), cause):
+                return
+            if self.cause is None and not self.close_received:
+                self.cause = cause
+
+    def hasten(self, deadline: float) -> None:
+        """Move the deadline nearer."""
+        with self._mutex:
+            self.deadline = min(self.deadline, deadline)
+
+    def finish(self, unsent: tuple[str | bytes, ...]) -> None:
+        """CLOSING to CLOSED: the transport is gone and the account is settled."""
+        with self._mutex:
+            self.state = State.CLOSED
+            self.unsent = unsent
+            if self.closed_by is ClosedBy.LOCAL and not (self.close_received or self.failed):
+                self.reason = self.reason if self.code == _ABNORMAL else "the peer sent no close frame"
+                self.code = _ABNORMAL
+
+    def error(self) -> WSClientError:
+        """Make the error that a call on this connection raises now that it is closing or closed."""
+        with self._mutex:
+            if self.state in (State.NEW, State.CONNECTING):
+                return WSClientError("the connection is not open yet: call open() first")
+            kind = type(self.cause) if isinstance(self.cause, ProtocolError) else ConnectionClosed
+            error = kind(self.code or _ABNORMAL, self.reason, self.unsent)
+            error.__cause__ = self.cause
+            return error
+
+    def _leave_open(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> bool:
+        if self.state is not State.OPEN:
+            return False
+        self.state = State.CLOSING
+        self._decide(by, code, reason, cause)
+        return True
+
+    def _decide(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> None:
+        self.closed_by, self.code, self.reason, self.cause = by, code, reason, cause

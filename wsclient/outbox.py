@@ -1,0 +1,137 @@
+"""The sending side of a connection: what the application gives becomes items of the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeAlias, TypeVar
+
+from wsclient.exceptions import QueueFull, Timeout
+from wsclient.frames import Frame, Opcode
+from wsclient.items import Entry, Item, message_of
+from wsclient.keepalive import Keepalive, fail_future
+from wsclient.lifecycle import Lifecycle
+from wsclient.options import Overflow
+from wsclient.send_queue import SendQueue
+
+__all__ = ["BytesLike", "Message", "Outbox", "to_item", "to_ping_payload"]
+
+Message: TypeAlias = "str | bytes"
+BytesLike: TypeAlias = "bytes | bytearray | memoryview"
+T = TypeVar("T")
+
+_MAX_CONTROL_PAYLOAD = 125  # RFC 6455, section 5.5
+
+
+def to_item(data: object) -> str | bytes | Frame:
+    """Make a queue item of one message, copying what the application could still change.
+
+    Raises:
+        TypeError: neither text nor bytes-like.
+        UnicodeEncodeError: text that UTF-8 cannot express.
+    """
+    if isinstance(data, str):
+        payload = data.encode()
+        # Bounds count bytes, and len() of other text than ASCII does not tell them.
+        return str.__str__(data) if len(payload) == len(data) else Frame(Opcode.TEXT, payload)
+    if isinstance(data, bytes):
+        return bytes(data)
+    try:
+        return bytes(memoryview(data))  # type: ignore[arg-type]
+    except TypeError:
+        hint = (
+            "; send_json() sends objects as JSON" if isinstance(data, (dict, list, tuple, int, float)) else ""
+        )
+        raise TypeError(f"a message is str or bytes-like, not {type(data).__name__}{hint}") from None
+
+
+def to_ping_payload(payload: str | BytesLike) -> bytes:
+    """Check the payload of a ping."""
+    data = payload.encode() if isinstance(payload, str) else bytes(memoryview(payload))
+    if len(data) > _MAX_CONTROL_PAYLOAD:
+        raise ValueError(f"a ping payload has at most 125 bytes, not {len(data)}")
+    return data
+
+
+class Outbox:
+    """Queues messages, receipts, marks and pings. Thread-safe.
+
+    Args:
+        queue: where they go.
+        keepalive: knows the pings under way.
+        lifecycle: knows whether the connection is open.
+        overflow: what to do when the queue is full.
+        on_dropped: called on the sending thread with each message given up by ``overflow="drop_oldest"``.
+    """
+
+    def __init__(
+        self,
+        queue: SendQueue,
+        keepalive: Keepalive,
+        lifecycle: Lifecycle,
+        *,
+        overflow: Overflow,
+        on_dropped: Callable[[Message], None],
+    ) -> None:
+        self._queue = queue
+        self._keepalive = keepalive
+        self._lifecycle = lifecycle
+        self._drops = overflow is Overflow.DROP_OLDEST
+        self._on_dropped = on_dropped
+        self.put: Callable[[Item, bool, float | None], None] = (
+            self._put_dropping if self._drops else queue.put
+        )
+
+    def _put_dropping(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
+        for victim in self._queue.put_dropping(item):
+            if isinstance(victim, Entry) and victim.future is not None:
+                fail_future(victim.future, QueueFull("dropped for a newer message"))
+            message = message_of(victim)
+            if message is not None:
+                self._on_dropped(message)
+
+    def put_with_receipt(self, item: str | bytes | Frame, timeout: float) -> Future[None]:
+        """Queue a message; the future tells when it is written, or that it never will be."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()  # what was accepted cannot be cancelled
+        entry = Entry(item, message=message_of(item), future=future)
+        if self._drops:
+            self._put_dropping(entry)
+        else:
+            self._queue.put_slowly(entry, True, timeout)
+        return future
+
+    def flush(self, timeout: float) -> None:
+        """Wait until everything queued before is written."""
+        future: Future[None] = Future()
+        self._queue.put_mark(Entry(None, future=future))
+        _wait_for(future, timeout, "flush")
+
+    def confirm(self, timeout: float) -> float:
+        """Wait for the pong of a ping behind everything queued before."""
+        entry, future = self._keepalive.ping(None)
+        try:
+            self._queue.put_mark(entry)
+            return _wait_for(future, timeout, "confirm")
+        finally:
+            self._keepalive.forget(future)
+
+    def ping(self, payload: bytes | None) -> Future[float]:
+        """Queue a ping ahead of all messages."""
+        if not self._lifecycle.is_open:
+            self._queue.refuse()
+        entry, future = self._keepalive.ping(payload)
+        self._queue.control.put_ping(entry)
+        if self._lifecycle.is_closed:  # too late for the end of the connection to find it
+            fail_future(future, self._lifecycle.error())
+        return future
+
+
+def _wait_for(future: Future[T], timeout: float, what: str) -> T:
+    try:
+        return future.result(timeout)
+    except FutureTimeout:  # before Python 3.11 not the built-in TimeoutError
+        if future.done():
+            raise
+        raise Timeout(f"{what} was not done within {timeout} s") from None

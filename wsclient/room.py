@@ -1,0 +1,99 @@
+"""How much more the send queue may accept, in messages and bytes, as tickets.
+
+``max_messages`` tickets share ``max_bytes``. A message of up to ``share = max_bytes // max_messages`` bytes
+costs one ticket, which a producer pops from a pool without any lock. What is larger goes through the queue's
+mutex, and all large messages together hold as many tickets as their bytes need. So a small message is charged
+a full share: the bounds hold exactly as upper bounds, and only a queue of many tiny *and* some large messages
+is full a little earlier than its bytes alone would say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import repeat
+
+__all__ = ["Room"]
+
+
+class Room:
+    """Tickets: how much more may be accepted. Guarded by ``SendQueue.mutex``, but for pops from ``pool``."""
+
+    __slots__ = ("_held", "_large_bytes", "_large_count", "_slack", "_spare", "_tickets", "pool", "share")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._tickets = min(max_messages, max_bytes)
+        self.share = max_bytes // self._tickets
+        self._slack = max_bytes - self.share * self._tickets
+        self.pool: deque[None] = deque(repeat(None, self._tickets))  # any thread pops, without the mutex
+        self._spare = 0  # mutex: tickets kept from the pool while somebody waits
+        self._held = 0  # mutex: tickets that the large messages hold
+        self._large_bytes = 0  # mutex
+        self._large_count = 0  # mutex
+
+    @property
+    def has_large(self) -> bool:
+        return self._large_count > 0
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether less than a quarter of the room is free, while somebody waits for some."""
+        return self._spare < self._tickets // 4
+
+    def take(self, size: int) -> bool:
+        """Make room for one message of ``size`` bytes, or change nothing and return ``False``."""
+        if size <= self.share:
+            return self._pop(1)
+        needed = self._needed(self._large_bytes + size, self._large_count + 1)
+        if needed > self._tickets:
+            if self._large_count:
+                return False
+            needed = self._tickets  # larger than all the room: let in alone, that is, for every ticket
+        if not self._pop(needed - self._held):
+            return False
+        self._held = needed
+        self._large_bytes += size
+        self._large_count += 1
+        return True
+
+    def _needed(self, large_bytes: int, large_count: int) -> int:
+        return max(large_count, -((self._slack - large_bytes) // self.share))
+
+    def _pop(self, count: int) -> bool:
+        self.withdraw(count)
+        if self._spare < count:
+            return False
+        self._spare -= count
+        return True
+
+    def withdraw(self, count: int | None = None) -> None:
+        """Take tickets out of the pool, away from the fast path, until ``count`` are spare, or all."""
+        try:
+            while count is None or self._spare < count:
+                self.pool.pop()
+                self._spare += 1
+        except IndexError:  # the pool is empty, or producers on the fast path were quicker
+            pass
+
+    def publish(self) -> None:
+        """Give all spare tickets to the pool, that is, to the fast path."""
+        self.pool.extend(repeat(None, self._spare))
+        self._spare = 0
+
+    def give_back(self, sizes: Iterable[int]) -> None:
+        """Return the room of messages that have left the queue; their tickets are spare."""
+        for size in sizes:
+            if size <= self.share:
+                self._spare += 1
+            else:
+                self._large_bytes -= size
+                self._large_count -= 1
+        needed = (
+            min(self._needed(self._large_bytes, self._large_count), self._tickets) if self._large_count else 0
+        )
+        self._spare += self._held - needed
+        self._held = needed
+
+    def give_back_small(self, count: int) -> None:
+        """The same for ``count`` messages of which none was large."""
+        self._spare += count

@@ -1,0 +1,373 @@
+"""The queue between any number of sending threads and the one writer.
+
+``SendQueue.put`` is the hottest line of the library: every thread of the application runs it, and a mutex
+there makes them convoy. So its fast path takes none. It is three steps, each atomic by itself:
+
+1. *take a ticket*: one ``pop`` from a pool that holds a ticket for each message that still has room. No
+   ticket, no fast path. This is where the bound is kept, exactly, and where ``close`` cuts the fast path
+   off: it empties the pool.
+2. *append* the message.
+3. *look*: when ``look`` is set, the writer may be asleep or gone, and the producer finds out under the mutex.
+
+The writer's mirror image, in ``wait``: *set* ``look``, then *look* for messages once more, and only then
+sleep. Whatever the interleaving, either the producer sees the flag or the writer sees the message; a message
+that nobody wakes the writer for does not exist. Both orders need the sequential consistency of attribute
+and deque operations that an interpreter with a GIL gives.
+
+A producer may be stopped between 1 and 3 while the queue is cut (see ``cut``). Its message, appended after
+the cut, belongs to nobody: the producer finds it where it left it, takes it back, and its ``put`` is refused.
+"""
+
+from __future__ import annotations
+
+import enum
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import repeat
+from typing import NoReturn
+
+from wsclient.control_lane import ControlLane
+from wsclient.doorbell import Doorbell
+from wsclient.exceptions import QueueFull, SendTimeout
+from wsclient.frames import Frame
+from wsclient.items import Batch, Entry, Item, is_message
+from wsclient.options import Overflow
+from wsclient.room import Room
+from wsclient.waiting_line import Outcome, Waiter, WaitingLine
+
+__all__ = ["QueueState", "SendQueue"]
+
+_CHUNK = 64  # messages popped between two looks at a batch's size
+
+
+class QueueState(enum.Enum):
+    """What the queue still lets in, and out."""
+
+    OPEN = "open"  # accepts, hands out
+    DRAINING = "draining"  # refuses; hands out what was accepted, then the final frame
+    CUT = "cut"  # refuses; hands out nothing but the final frame, if it has one
+
+
+class SendQueue(queue.Queue[Item]):
+    """Bounded in messages and bytes; many producers, one consumer that takes batches.
+
+    ``put`` may be called from any thread; ``take`` and ``wait`` only from the writer thread.
+
+    Args:
+        max_messages: bound of the queue, in messages.
+        max_bytes: bound of the queue, in bytes; one message larger than that is accepted alone.
+        overflow: what ``put`` does when the queue is full.
+        max_batch: size of a batch in bytes, so that control frames never wait long behind one.
+        refuse: raises the error for a message that comes after the close.
+    """
+
+    def __init__(
+        self,
+        max_messages: int,
+        max_bytes: int,
+        *,
+        refuse: Callable[[], NoReturn],
+        overflow: Overflow = Overflow.BLOCK,
+        max_batch: int = 256 * 1024,
+    ) -> None:
+        super().__init__(max_messages)
+        self._room = Room(max_messages, max_bytes)
+        self._share = self._room.share
+        self._take_ticket = self._room.pool.pop
+        self._append = self.queue.append
+        self._overflow = overflow
+        self._max_batch = max_batch
+        self.refuse = refuse
+        self._writer_ident = 0  # written once, by the writer thread as it starts
+        self._state = QueueState.OPEN  # written under mutex
+        self._bell = Doorbell(self.mutex)
+        self._forked = False  # written in a forked child, where the mutex may be held by nobody
+        self._line = WaitingLine(self.mutex)
+        self.control = ControlLane(self.mutex, self._bell)
+        self._entries = 0  # mutex: entries in `queue`
+        self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
+        self._final: Frame | None = None  # mutex: the close frame, until it is taken
+        self._leftover: list[Item] = []  # mutex: accepted, and cut off
+        self.dropped = 0  # mutex: messages given up by overflow="drop_oldest"
+        self.high_messages = 0  # writer thread
+        self.high_bytes = 0  # writer thread
+
+    # -- producers: any thread ------------------------------------------------------------------------
+
+    def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
+        """Accept one item, or raise. Thread-safe.
+
+        Args:
+            item: what to send.
+            block: wait for room (only with ``overflow="block"``).
+            timeout: longest wait for room, in seconds; ``None`` for no limit.
+
+        Raises:
+            SendTimeout: no room within ``timeout``.
+            QueueFull: no room, and no waiting.
+            ConnectionClosed: the queue was closed before the item was accepted.
+        """
+        if len(item) <= self._share:
+            try:
+                self._take_ticket()
+            except IndexError:
+                pass
+            else:
+                self._append(item)
+                if self._bell.look:
+                    self._after_append(item)
+                return
+        self.put_slowly(item, block, timeout)
+
+    def _after_append(self, item: Item) -> None:
+        if self._forked:
+            self.refuse()
+        with self.mutex:
+            if self._state is not QueueState.CUT:
+                self._bell.ring()
+                return
+            late = _take_back(self.queue, item)
+        if late:
+            self.refuse()
+
+    def put_slowly(self, item: Item, block: bool, timeout: float | None) -> None:
+        """As ``put``, always through the mutex: for entries, large messages, and a full queue."""
+        if self._forked:
+            self.refuse()
+        with self.mutex:
+            if self._state is QueueState.OPEN:
+                if not self._line and self._admit(item):
+                    return
+                waiter = self._queue_up(item, block)
+            else:
+                waiter = None
+        if waiter is None:
+            self.refuse()
+        outcome = self._line.wait(waiter, timeout, self._serve_line)
+        if outcome is Outcome.WAITING:
+            raise SendTimeout(f"the send queue stayed full for {timeout} s; the message was not accepted")
+        if outcome is Outcome.REFUSED:
+            self.refuse()
+
+    def _queue_up(self, item: Item, block: bool) -> Waiter:
+        by_writer = threading.get_ident() == self._writer_ident  # a future's callback would wait for itself
+        if not block or by_writer or self._overflow is not Overflow.BLOCK:
+            if not self._line:
+                self._room.publish()
+            raise QueueFull(f"the send queue is full: {len(self.queue)} messages are waiting")
+        waiter = self._line.join(item)
+        self._room.withdraw()  # first come, first served: nobody overtakes on the fast path
+        return waiter
+
+    def _admit(self, item: Item) -> bool:
+        if not self._room.take(len(item)):
+            return False
+        self._enter(item)
+        return True
+
+    def _enter(self, item: Item) -> None:
+        if isinstance(item, Entry):
+            self._entries += 1
+        self._append(item)
+        self._bell.ring()
+
+    def put_mark(self, entry: Entry) -> None:
+        """Queue something that is no message and needs no room, behind everything accepted so far."""
+        if self._forked:
+            self.refuse()
+        with self.mutex:
+            if self._state is QueueState.OPEN:
+                return self._enter(entry)
+        self.refuse()
+
+    def put_dropping(self, item: Item) -> list[Item]:
+        """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
+        if self._forked:
+            self.refuse()
+        with self.mutex:
+            if self._state is QueueState.OPEN:
+                return self._admit_dropping(item)
+        self.refuse()
+
+    def _admit_dropping(self, item: Item) -> list[Item]:
+        dropped: list[Item] = []
+        while not self._admit(item):
+            dropped.append(self._drop_oldest())
+        self._room.publish()
+        return dropped
+
+    def _drop_oldest(self) -> Item:
+        waiting: list[Item] = list(self.queue)
+        for position, item in enumerate(waiting):
+            if is_message(item):
+                del self.queue[position]
+                self._left([item])
+                self.dropped += 1
+                return item
+        raise QueueFull("no message is left to drop, and there is still no room")
+
+    # -- closing: any thread --------------------------------------------------------------------------
+
+    def close(self, final: Frame) -> None:
+        """Refuse new items; what was accepted still goes out, then ``final``. Only the first close counts."""
+        with self.mutex:
+            if self._state is QueueState.OPEN:
+                self._state = QueueState.DRAINING
+                self._final = final
+                self._shut_out()
+
+    def cut(self, final: Frame | None = None) -> None:
+        """Refuse new items and keep the accepted ones back as leftover. ``final`` still goes out, if given.
+
+        A final frame that is waiting to be taken is replaced, or taken back when ``final`` is ``None``.
+        """
+        with self.mutex:
+            if self._state is not QueueState.CUT:
+                self._state = QueueState.CUT
+                while self.queue:
+                    self._leftover.append(self.queue.popleft())
+                self._bell.stick()
+                self._final = final
+            elif final is None:
+                self._final = None
+            self._shut_out()
+
+    def _shut_out(self) -> None:
+        self._room.pool.clear()
+        self._line.refuse_all()
+        self._bell.ring()
+
+    def end(self) -> None:
+        """Cut, and tell the writer that there will never be anything to write again."""
+        self.cut()
+        self.ended = True
+        self.rouse()
+
+    def is_silent(self) -> bool:
+        """Whether the close frame was taken, or there will be none."""
+        return self._state is QueueState.CUT and self._final is None
+
+    def leftover(self) -> list[Item]:
+        """Return what was accepted and cut off, in order. Once the queue has ended."""
+        return list(self._leftover)
+
+    def forked(self) -> None:
+        """Make this copy, in a forked child, refuse everything; its mutex may be held by a lost thread."""
+        self._forked = True
+        self._bell.stick()
+        self._room.pool.clear()
+
+    # -- the writer thread ----------------------------------------------------------------------------
+
+    def own_reads(self) -> None:
+        """Say that the calling thread is the writer."""
+        self._writer_ident = threading.get_ident()
+
+    def take(self) -> Batch | None:
+        """Return what to write next, or ``None``: control frames, else messages, else the final frame."""
+        if self.control:
+            return self._take_control()
+        if self.queue and (batch := self._take_messages()):
+            return batch
+        return None if self._final is None else self._take_final()
+
+    def _take_control(self) -> Batch | None:
+        if self.is_silent():
+            return None  # nothing follows a close frame (RFC 6455, section 5.5.1)
+        return Batch(self.control.take(), entries=True)
+
+    def _take_messages(self) -> Batch | None:
+        # Under the mutex, so that a cut finds either none or all of the batch in the queue: no holes.
+        # It holds up nobody: a producer that needs the mutex has found the queue full.
+        with self.mutex:
+            if self._state is QueueState.CUT:
+                return None
+            depth = len(self.queue)
+            items, size = _pop_batch(self.queue, self._max_batch, 1 if self._room.has_large else _CHUNK)
+            self._note_depth(depth, size)
+            has_entries = self._left(items)
+            # Not after each batch: waking a thread costs as much as encoding ten messages.
+            if not (self._line and self.queue and self._room.is_scarce):
+                self._serve_line()
+        return Batch(items, entries=has_entries)
+
+    def _note_depth(self, depth: int, size: int) -> None:
+        if depth > self.high_messages or self._room.has_large:
+            self.high_messages = max(self.high_messages, depth)
+            size += self.queued_bytes()
+        if size > self.high_bytes:
+            self.high_bytes = size
+
+    def _left(self, items: list[Item]) -> bool:
+        # Account for items that have left the queue; say whether there may be an Entry among them.
+        has_entries = self._entries > 0
+        if has_entries:
+            self._entries -= sum(isinstance(item, Entry) for item in items)
+            self._room.give_back(len(item) for item in items if is_message(item))
+        elif self._room.has_large:
+            self._room.give_back(map(len, items))
+        else:
+            self._room.give_back_small(len(items))
+        return has_entries
+
+    def _serve_line(self) -> None:
+        if self._state is not QueueState.OPEN:
+            return
+        self._line.serve(self._room.take, self._enter)
+        if self._line:
+            self._room.withdraw()
+        else:
+            self._room.publish()
+
+    def _take_final(self) -> Batch | None:
+        with self.mutex:
+            if self._final is None or (self._state is QueueState.DRAINING and self.queue):
+                return None
+            # From here on a late producer finds the queue cut and takes its message back.
+            self._state = QueueState.CUT
+            self._bell.stick()
+            final, self._final = self._final, None
+            return Batch([final], entries=False, final=True)
+
+    def wait(self, timeout: float | None) -> None:
+        """Sleep until there may be something to do, at most ``timeout`` seconds."""
+        self._bell.sleep(timeout, self._ready)
+
+    def _ready(self) -> bool:
+        if self._final is not None:
+            return True
+        return self._state is QueueState.OPEN and bool(self.queue or self.control)
+
+    def rouse(self) -> None:
+        """End the writer's present or next ``wait``: its deadlines have changed. Thread-safe."""
+        with self.mutex:
+            self._bell.nudge()
+
+    # -- observers ------------------------------------------------------------------------------------
+
+    def queued_bytes(self) -> int:
+        """Payload bytes that wait in the queue."""
+        return sum(map(len, list(self.queue)))
+
+
+def _take_back(waiting: deque[Item], item: Item) -> bool:
+    # Whatever the cut found in the queue, it took. What is in there now came later.
+    for position, candidate in enumerate(list(waiting)):
+        if candidate is item:
+            del waiting[position]
+            return True
+    return False
+
+
+def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[Item], int]:
+    # `chunk` messages between two looks at the size: many of small ones, one by one of large ones.
+    popleft = waiting.popleft
+    items: list[Item] = []
+    size = 0
+    while size < max_size and waiting:
+        some = [popleft() for _ in repeat(None, min(chunk, len(waiting)))]
+        items += some
+        size += sum(map(len, some))
+    return items, size

@@ -1,0 +1,73 @@
+"""What a connection has counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Stats", "WriteCounters"]
+
+
+class WriteCounters:
+    """Counts of the writer thread, which alone changes them."""
+
+    __slots__ = ("bytes_sent", "frames_sent", "max_frames_per_write", "messages_sent", "writes")
+
+    def __init__(self) -> None:
+        self.messages_sent = 0
+        self.frames_sent = 0
+        self.bytes_sent = 0
+        self.writes = 0
+        self.max_frames_per_write = 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A snapshot of a connection's counters.
+
+    The numbers are read one after the other while the connection works: each is right, their sum may be
+    off by what happened in between. Sizes are bytes, times seconds.
+
+    Attributes:
+        messages_sent: messages fully written to the socket.
+        frames_sent: frames written, control frames included.
+        bytes_sent: bytes written after the handshake, frame headers included.
+        writes: writes to the socket.
+        max_frames_per_write: most frames that one batch carried.
+        messages_received: messages handed over.
+        bytes_received: bytes read after the handshake, frame headers included.
+        queued_messages: messages in the send queue now.
+        queued_bytes: their payloads.
+        max_queued_messages: most messages that the writer found in the queue.
+        max_queued_bytes: most payload bytes that it found there.
+        dropped_messages: messages given up by ``overflow="drop_oldest"``.
+        received_waiting: received messages that nobody has taken yet.
+        discarded_messages: received messages that found no room after ``close()`` was called.
+        pings_sent: pings written, the connection's own and the application's.
+        pongs_received: pongs read.
+        latency: last round trip of a ping, ``None`` before the first.
+        callback_errors: exceptions that left a callback.
+    """
+
+    messages_sent: int
+    frames_sent: int
+    bytes_sent: int
+    writes: int
+    max_frames_per_write: int
+    messages_received: int
+    bytes_received: int
+    queued_messages: int
+    queued_bytes: int
+    max_queued_messages: int
+    max_queued_bytes: int
+    dropped_messages: int
+    received_waiting: int
+    discarded_messages: int
+    pings_sent: int
+    pongs_received: int
+    latency: float | None
+    callback_errors: int
+
+    @property
+    def frames_per_write(self) -> float:
+        """Average frames that one write to the socket carried."""
+        return self.frames_sent / self.writes if self.writes else 0.0

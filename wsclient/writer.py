@@ -1,0 +1,193 @@
+"""The writer thread: drain the queue, encode, write. Also the connection's clock.
+
+It is the only thread that writes to the transport, so it is also the one that knows when a write has made no
+progress, when a ping is due, and when a close has waited long enough. Having these deadlines here costs no
+third thread and needs no lock that a stuck write could hold: each of its waits ends at the nearest one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+from wsclient.exceptions import WSClientError
+from wsclient.frames import Outgoing, encode_batch, fully_written, wire_size
+from wsclient.items import Batch, Entry, Item
+from wsclient.keepalive import Keepalive, resolve_future
+from wsclient.send_queue import SendQueue
+from wsclient.stats import WriteCounters
+
+__all__ = ["DeadlinePassed", "PeerStalled", "Writer"]
+
+
+class PeerStalled(WSClientError, TimeoutError):
+    """The peer is dead: it takes no byte, or answers no ping."""
+
+
+class DeadlinePassed(WSClientError, TimeoutError):
+    """The closing handshake was not over in time."""
+
+
+class Sink(Protocol):
+    """What the writer needs of a transport."""
+
+    def own_writes(self) -> None: ...
+    def send(self, data: memoryview, timeout: float | None) -> int: ...
+
+
+class Writer:
+    """Runs on one thread; ``unsent`` and ``counters`` may be read by others once it has ended.
+
+    Args:
+        queue: where the items come from.
+        sink: where the bytes go.
+        keepalive: pings and their clock.
+        write_timeout: seconds without a byte of progress after which the peer is dead; ``None`` for no limit.
+        end_by: tells when (monotonic) the connection is ended by force; infinity while it is open.
+        peer_silent: tells whether the reader is waiting and there is nothing to read.
+        on_final: called when the close frame has been written.
+        on_failure: called when this thread gives up; it writes nothing after that.
+    """
+
+    def __init__(
+        self,
+        queue: SendQueue,
+        sink: Sink,
+        keepalive: Keepalive,
+        *,
+        write_timeout: float | None,
+        end_by: Callable[[], float],
+        peer_silent: Callable[[], bool],
+        on_final: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._queue = queue
+        self._sink = sink
+        self._keepalive = keepalive
+        self._write_timeout = math.inf if write_timeout is None else write_timeout
+        self._end_by = end_by
+        self._peer_silent = peer_silent
+        self._on_final = on_final
+        self._on_failure = on_failure
+        self.counters = WriteCounters()
+        self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
+        self._written = 0  # writer thread: bytes of it that are written
+
+    def run(self) -> None:
+        """Body of the writer thread."""
+        self._queue.own_reads()
+        self._sink.own_writes()
+        try:
+            while self.write_once():
+                pass
+        except BaseException as error:
+            self._on_failure(error)
+
+    def write_once(self) -> bool:
+        """Write one batch, or wait for one. ``False`` when there will be none any more."""
+        self._check_deadlines(monotonic())
+        batch = self._queue.take()
+        if batch is not None:
+            self._write(batch)
+            return True
+        if self._queue.ended:
+            return False
+        nearest = min(self._keepalive.deadline, self._end_by())
+        self._queue.wait(None if nearest == math.inf else nearest - monotonic())
+        return True
+
+    def unsent(self) -> list[Item]:
+        """Return the items that were taken from the queue and not fully written, in order."""
+        written = self._written
+        remaining: list[Item] = []
+        for item in self._in_flight:
+            outgoing = _outgoing(item)
+            if not remaining and (outgoing is None or fully_written([outgoing], written)):
+                written -= 0 if outgoing is None else wire_size(outgoing)
+            else:
+                remaining.append(item)
+        return remaining
+
+    def _write(self, batch: Batch) -> None:
+        self._written = 0
+        self._in_flight = batch.items
+        frames = _frames_of(batch.items) if batch.entries else batch.items
+        if frames:
+            self._send_all(memoryview(encode_batch(frames)))  # type: ignore[arg-type]
+        self._in_flight = ()
+        counters = self.counters
+        counters.frames_sent += len(frames)
+        if len(frames) > counters.max_frames_per_write:
+            counters.max_frames_per_write = len(frames)
+        if batch.entries:
+            self._settle(batch.items)
+        elif not batch.final:
+            counters.messages_sent += len(frames)
+        if batch.final:
+            self._on_final()
+
+    def _send_all(self, data: memoryview) -> None:
+        with suppress(TimeoutError):
+            data = self._send(data, 0.0)
+        stalled_at = monotonic() + self._write_timeout if data else math.inf
+        while data:
+            nearest = min(stalled_at, self._keepalive.deadline, self._end_by())
+            try:
+                data = self._send(data, None if nearest == math.inf else max(nearest - monotonic(), 0.0))
+            except TimeoutError:
+                self._judge_stall(stalled_at)
+            else:
+                now = monotonic()
+                stalled_at = now + self._write_timeout
+                self._keepalive.progressed(now)
+
+    def _send(self, data: memoryview, timeout: float | None) -> memoryview:
+        count = self._sink.send(data, timeout)
+        counters = self.counters
+        counters.writes += 1
+        counters.bytes_sent += count
+        self._written += count
+        return data[count:]
+
+    def _judge_stall(self, stalled_at: float) -> None:
+        now = monotonic()
+        if now >= stalled_at:
+            raise PeerStalled(f"write timeout: the peer took no byte within {self._write_timeout} s")
+        self._check_deadlines(now)
+
+    def _check_deadlines(self, now: float) -> None:
+        if now >= self._end_by():
+            raise DeadlinePassed("the connection was not closed in time")
+        if now < self._keepalive.deadline:
+            return
+        if self._keepalive.expired(now):
+            if self._peer_silent():
+                raise PeerStalled("ping timeout: the peer did not answer")
+            self._keepalive.postpone(now)
+        ping = self._keepalive.due(now)
+        if ping is not None:
+            self._queue.control.put_ping(ping)
+
+    def _settle(self, items: Sequence[Item]) -> None:
+        now = monotonic()
+        for item in items:
+            if not isinstance(item, Entry):
+                self.counters.messages_sent += 1
+                continue
+            if item.message is not None:
+                self.counters.messages_sent += 1
+            if item.on_written is not None:
+                item.on_written(now)
+            if item.future is not None:
+                resolve_future(item.future, None)
+
+
+def _outgoing(item: Item) -> Outgoing | None:
+    return item.outgoing if isinstance(item, Entry) else item
+
+
+def _frames_of(items: Sequence[Item]) -> list[Outgoing]:
+    return [frame for frame in map(_outgoing, items) if frame is not None]
