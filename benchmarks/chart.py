@@ -1,0 +1,78 @@
+"""The bar chart of a full run, as SVG and PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.goals import OURS, Medians
+from benchmarks.report import number
+from benchmarks.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw"]
+
+_PANELS = (  # scenario, metric: what fits into a README and says most
+    ("send-64-8", "rate"),
+    ("send-64-50", "rate"),
+    ("send-4k-8", "rate"),
+    ("send-1m", "rate"),
+    ("receive-64", "rate"),
+    ("receive-1m", "rate"),
+    ("round-trip", "p50"),
+    ("connections", "memory"),
+)
+_BARS = ("wsclient", "websocket-client", "websockets", "sendall")
+_COLOURS = {"wsclient": "#0b6e4f", "sendall": "#d9d9d9"}
+_OTHERS = "#8c96a3"
+_COLUMNS = 2
+
+
+def draw(medians: Medians, stem: Path) -> list[Path]:
+    """Write ``stem.svg`` and ``stem.png`` with a panel for each scenario that was run.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra ``bench``).
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update({"svg.hashsalt": "wsclient", "font.size": 9})
+    import matplotlib.pyplot as plt
+
+    panels = [panel for panel in _PANELS if panel[0] in medians]
+    lines = -(-len(panels) // _COLUMNS)
+    figure, grid = plt.subplots(lines, _COLUMNS, figsize=(9, 1.45 * lines + 0.3), squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw_panel(axes, *panel, medians)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    figure.tight_layout(h_pad=1.2)
+    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1], dpi=160)
+    plt.close(figure)
+    return paths
+
+
+def _draw_panel(axes: Axes, name: str, key: str, medians: Medians) -> None:
+    scenario = SCENARIOS[name]
+    metric = next(metric for metric in scenario.metrics if metric.key == key)
+    bars = [bar for bar in _BARS if bar in medians[name]]
+    values = [medians[name][bar][key] for bar in bars]
+    axes.barh(bars, values, color=[_COLOURS.get(bar, _OTHERS) for bar in bars], height=0.72)
+    ours = medians[name].get(OURS, {}).get(key)
+    for position, (bar, value) in enumerate(zip(bars, values, strict=True)):
+        ratio = f"  ({value / ours:.2g} x)" if ours and bar != OURS else ""
+        axes.text(value, position, f" {number(value, metric)}{ratio}", va="center")
+    better = "" if metric.more_is_better else ", less is better"
+    part = "" if len(scenario.metrics) == 1 else f", {key}" if key.startswith("p") else ""
+    axes.set_title(f"{scenario.title}{part} ({metric.unit}{better})", loc="left", fontsize=9, weight="bold")
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(values) * 1.35)
+    axes.set_xticks([])
+    axes.tick_params(left=False)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,247 @@
+"""The benchmarks measure what they say, and their judge does judge. No number of theirs is asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.adapters import PreparedConnection
+from benchmarks.bench import Plan
+from benchmarks.goals import GOALS, verdicts
+from benchmarks.messages import MIN_SIZE, Garbled, Workload, parse
+from benchmarks.processes import Server, finish, start_module
+from benchmarks.sender import Outcome
+from benchmarks.serialized_writes import Result, Step, describe
+from benchmarks.serialized_writes import conclude as conclude_main_job
+from benchmarks.verifier import Verifier
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD = Workload(threads=3, messages=5, size=48)
+
+needs_server = pytest.mark.skipif(
+    find_spec("picows") is None, reason="the benchmark server is made with picows"
+)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def stream(load: Workload = LOAD) -> list[bytes]:
+    """All messages of a load, the threads taking turns."""
+    turns = zip(*(load.of_thread(number) for number in range(load.threads)), strict=True)
+    return [message.encode() for turn in turns for message in turn]
+
+
+def judged(payloads: Sequence[bytes]) -> dict[str, Any]:
+    verifier = Verifier(LOAD.threads, LOAD.messages)
+    verifier.check_all(payloads)
+    verifier.end()
+    return verifier.summary().as_dict()
+
+
+class TestMessages:
+    @pytest.mark.parametrize("size", [MIN_SIZE, 48, 5000])
+    def test_says_who_sent_it_and_which_it_is(self, size: int) -> None:
+        load = Workload(2, 3, size)
+        assert [parse(message.encode()) for message in load.of_thread(1)] == [(1, 0), (1, 1), (1, 2)]
+        assert {len(message) for message in load.of_thread(1)} == {size}
+
+    def test_any_changed_byte_is_noticed(self) -> None:
+        good = stream()[4]
+        for position in range(len(good)):
+            bad = bytearray(good)
+            bad[position] ^= 1
+            with pytest.raises(Garbled):
+                parse(bytes(bad))
+
+    @pytest.mark.parametrize("name", ["threads", "messages", "size"])
+    def test_an_impossible_load_is_refused_by_name(self, name: str) -> None:
+        with pytest.raises(ValueError, match=name):
+            Workload(**{"threads": 1, "messages": 1, "size": 64} | {name: 0})
+
+
+class TestVerifier:
+    def test_accepts_what_is_whole_once_and_in_order(self) -> None:
+        account = judged(stream())
+        assert account["perfect"]
+        assert account["whole"] == LOAD.total
+
+    @pytest.mark.parametrize(
+        ("damage", "kind"),
+        [
+            (lambda all_: all_[:4] + all_[5:], "out_of_order"),
+            (lambda all_: all_[:-1], "lost"),
+            (lambda all_: [*all_, all_[3]], "duplicated"),
+            (lambda all_: [*all_[:3], all_[6], *all_[4:6], all_[3], *all_[7:]], "out_of_order"),
+            (lambda all_: [all_[0] + all_[1], *all_[2:]], "garbled"),
+            (lambda all_: [all_[0][:20] + all_[1][20:], *all_[1:]], "garbled"),
+            (lambda all_: [all_[0][:-1], *all_[1:]], "garbled"),
+            (lambda all_: [b"", *all_], "garbled"),
+            (lambda all_: [*all_, stream(Workload(4, 1, 48))[3]], "garbled"),
+            (lambda all_: [*all_, stream(Workload(1, 6, 48))[5]], "garbled"),
+        ],
+        ids=["lost", "lost-last", "twice", "swapped", "merged", "torn", "cut", "empty", "thread", "message"],
+    )
+    def test_names_the_damage(self, damage: Callable[[list[bytes]], list[bytes]], kind: str) -> None:
+        account = judged(damage(stream()))
+        assert not account["perfect"]
+        assert account["first_violation"]["kind"] == kind
+
+    def test_a_late_message_is_not_lost(self) -> None:
+        first, second, *rest = (message for message in stream(Workload(1, 5, 48)))
+        verifier = Verifier(1, 5)
+        verifier.check_all([second, first, *rest])
+        summary = verifier.summary()
+        assert (summary.lost, summary.out_of_order, summary.duplicated) == (0, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+def account_of(server: Server, name: str, write: Callable[[PreparedConnection], None]) -> dict[str, Any]:
+    """What the server says about a raw connection; it ends when the server has seen it end."""
+    with closing(server.open_run(name, LOAD.threads, LOAD.messages)) as reporter:
+        with closing(PreparedConnection(server.url("/verify", run=name))) as connection:
+            write(connection)
+        deadline = time.monotonic() + 10
+        while not (account := reporter.account())["ended"]:
+            assert time.monotonic() < deadline, "the server never saw the connection end"
+    return account
+
+
+def frames(connection: PreparedConnection) -> list[bytes]:
+    return [connection.frame(message.decode()) for message in stream()]
+
+
+@needs_server
+class TestServer:
+    def test_accepts_a_good_stream(self, server: Server) -> None:
+        account = account_of(server, "good", lambda raw: raw.sendall(b"".join(frames(raw))))
+        assert account["perfect"]
+        assert account["failure"] == ""
+
+    def test_says_so_when_a_frame_is_torn(self, server: Server) -> None:
+        def write(raw: PreparedConnection) -> None:
+            first, second, *rest = frames(raw)
+            raw.sendall(first[:30] + second + first[30:] + b"".join(rest))
+
+        account = account_of(server, "torn", write)
+        assert not account["perfect"]
+        assert account["first_violation"]["kind"] == "garbled"
+
+    def test_says_so_when_a_frame_is_missing(self, server: Server) -> None:
+        account = account_of(server, "lossy", lambda raw: raw.sendall(b"".join(frames(raw)[:-2])))
+        assert account["lost"] == 2
+        assert account["first_violation"]["kind"] == "lost"
+
+    def test_the_main_job_fails_by_what_the_server_says(self, server: Server) -> None:
+        account = account_of(server, "job", lambda raw: raw.sendall(b"".join(frames(raw)[1:])))
+        result = Result(Step("wsclient", "wsclient", LOAD), account, Outcome(LOAD.total, {}, 1.0), 0)
+        assert "BROKEN" in describe(result, result)
+        assert conclude_main_job([result], tls=False, as_json=False) == 1
+
+    def test_ends_with_its_standard_input(self) -> None:
+        process = start_module("benchmarks.server")
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["port"]
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            finish(process, 20)
+
+
+@needs_server
+class TestSerializedWrites:
+    SMALL = ("--threads", "4", "--messages", "200")
+
+    @pytest.mark.parametrize(
+        "how", [("benchmarks/serialized_writes.py",), ("-m", "benchmarks.serialized_writes")]
+    )
+    def test_gives_a_verdict(self, how: tuple[str, ...]) -> None:
+        done = run(*how, *self.SMALL)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "OK: 800 messages whole, exactly once, each thread's in order" in done.stdout
+        assert "Verdict: wsclient kept every message whole and in order." in done.stdout
+
+    @pytest.mark.parametrize("tls", [(), ("--tls",)], ids=["tcp", "tls"])
+    def test_gives_it_as_json(self, tls: tuple[str, ...]) -> None:
+        done = run(
+            "benchmarks/serialized_writes.py", *self.SMALL, *tls, "--json", "--switch-interval", "1e-5"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        ours, locked, unlocked = report["results"][:3]
+        assert (report["ok"], report["tls"]) == (True, bool(tls))
+        assert (ours["way"], ours["perfect"], ours["account"]["whole"]) == ("wsclient", True, 800)
+        assert (locked["way"], locked["perfect"]) == ("locked", True)
+        assert unlocked["way"] == "unlocked"
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("--threads", "0"), ("--size", "5"), ("--switch-interval", "-1")]
+    )
+    def test_refuses_what_cannot_be(self, option: str, value: str) -> None:
+        done = run("benchmarks/serialized_writes.py", option, value)
+        assert done.returncode == 2
+        assert f"{option[2:]} must be" in done.stderr
+
+
+@needs_server
+class TestBench:
+    def test_measures_writes_and_draws(self, tmp_path: Path) -> None:
+        path, stem = tmp_path / "results.json", tmp_path / "chart"
+        arguments = ["--quick", "--only", "round-trip", "--json", str(path), "--chart", str(stem)]
+        done = run("-m", "benchmarks.bench", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results = json.loads(path.read_text())
+        assert set(results["medians"]["round-trip"]) == {"wsclient", "websocket-client", "websockets"}
+        assert {goal["scenario"] for goal in results["goals"]} == {"round-trip"}
+        assert results["failures"] == []
+        if find_spec("matplotlib") is not None:
+            assert stem.with_suffix(".svg").stat().st_size > 0
+            assert stem.with_suffix(".png").stat().st_size > 0
+
+    def test_an_unknown_scenario_is_refused_by_name(self) -> None:
+        done = run("benchmarks/bench.py", "--only", "nonsense")
+        assert done.returncode == 2
+        assert "nonsense" in done.stderr
+
+    def test_libraries_take_turns_within_a_round(self) -> None:
+        jobs = list(Plan(("round-trip",), rounds=2, quick=True).jobs())
+        assert jobs[:3] == jobs[3:]
+        assert len({adapter for _, adapter in jobs[:3]}) == 3
+
+
+class TestGoals:
+    def test_each_side_of_a_bound(self) -> None:
+        def met(scenario: str, key: str, ours: float, peers: float) -> set[bool | None]:
+            names = ("websocket-client", "websockets")
+            medians = {scenario: {"wsclient": {key: ours}} | {name: {key: peers} for name in names}}
+            return {one.met for one in verdicts(medians) if one.goal.metric == key}
+
+        assert met("receive-64", "rate", 15.0, 1.0) == {True}
+        assert met("receive-64", "rate", 9.9, 1.0) == {False}
+        assert met("round-trip", "p50", 0.9, 1.0) == {True}
+        assert met("round-trip", "p50", 1.2, 1.0) == {False}
+
+    def test_what_was_not_measured_is_not_met(self) -> None:
+        missing = verdicts({goal.scenario: {} for goal in GOALS})
+        assert len(missing) == len(GOALS)
+        assert {verdict.met for verdict in missing} == {None}
