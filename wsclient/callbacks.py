@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, Protocol, TypeAlias
 
-from wsclient.inbox import Inbox, InboxClosed
+from wsclient.inbox import Inbox
 from wsclient.options import Options
 
 __all__ = ["Callbacks", "Direct", "Ordered", "Runner"]
@@ -134,7 +134,7 @@ class Ordered:
         self.inbox.put_all([*messages])
 
     def call(self, function: Call) -> None:
-        self.inbox.put_all([function])
+        self.inbox.put_last(function)
 
     def stop_waiting(self) -> None:
         self.inbox.stop_waiting()
@@ -148,10 +148,18 @@ class Ordered:
 
     def _submit(self) -> None:
         try:
-            self._executor.submit(self._turn)
+            turn = self._executor.submit(self._turn)
         except RuntimeError:  # it was shut down: what has come must not be lost
             while self._turn(resubmit=False):
                 pass
+        else:
+            turn.add_done_callback(self._note_cancelled)
+
+    def _note_cancelled(self, turn: Future[bool]) -> None:
+        # The executor was shut down, what waited there cancelled: whatever comes next finds that out.
+        if turn.cancelled():
+            with self._mutex:
+                self._active = False
 
     def _turn(self, resubmit: bool = True) -> bool:
         for _ in range(self._SHARE):
@@ -163,13 +171,11 @@ class Ordered:
 
     def _handle_one(self) -> bool:
         with self._mutex:
-            if not len(self.inbox):
+            try:
+                item = self.inbox.get(0)
+            except TimeoutError:
                 self._active = False
                 return False
-        try:
-            item = self.inbox.get(0)
-        except (TimeoutError, InboxClosed):
-            return True
         if callable(item):
             item()
         else:

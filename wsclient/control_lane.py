@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from contextlib import suppress
 
 from wsclient.doorbell import Doorbell
 from wsclient.frames import Frame
@@ -25,15 +25,19 @@ class ControlLane:
     def __init__(self, mutex: threading.Lock, bell: Doorbell) -> None:
         self._mutex = mutex
         self._bell = bell
-        self._pongs: deque[Frame] = deque(maxlen=MAX_PENDING_PONGS)  # appended by the reader thread
-        self._pings: deque[Entry] = deque()  # appended by any thread
+        # Lists, not deques, which cost an idle connection 760 bytes each.
+        self._pongs: list[Frame] = []  # appended by the reader thread
+        self._pings: list[Entry] = []  # appended by any thread
 
     def __bool__(self) -> bool:
         return bool(self._pongs or self._pings)
 
     def put_pong(self, frame: Frame) -> None:
         """Queue a pong. While the peer does not read, the oldest of 64 makes way."""
-        self._pongs.append(frame)
+        if len(self._pongs) >= MAX_PENDING_PONGS:
+            with suppress(IndexError):  # the writer has just taken them all
+                self._pongs.pop(0)
+        self._pongs.append(frame)  # last, so that it is not the one that makes way
         self._look_after()
 
     def put_ping(self, entry: Entry) -> None:
@@ -49,8 +53,9 @@ class ControlLane:
     def take(self) -> list[Item]:
         """Take all of them."""
         items: list[Item] = []
-        while self._pongs:
-            items.append(self._pongs.popleft())
+        with suppress(IndexError):  # the reader thread drops some, too
+            while True:
+                items.append(self._pongs.pop(0))
         while self._pings:
-            items.append(self._pings.popleft())
+            items.append(self._pings.pop(0))
         return items

@@ -127,8 +127,12 @@ def encode_batch(batch: Sequence[Outgoing], masking: Masking | None = None) -> b
 def _encode_single(item: Outgoing, masking: Masking | None) -> bytes | bytearray:
     first, payload = _first_byte(item), _payload(item)
     head = _plain_head(first, len(payload))
-    if masking is not None or len(payload) >= IntMasking.large:
-        return _mask_all([head], [payload], [len(payload)], masking)
+    if len(payload) >= IntMasking.large:
+        out = bytearray(len(head) + len(payload))
+        _put_large(out, 0, [head], [payload], masking or default_masking(len(out)))
+        return out
+    if masking is not None:
+        return masking.mask_frames(head + payload, [len(payload)])
     stream = _FIN_AND_MASK + bytes(len(head) - 6) + urandom(4) * (len(payload) // 4 + 2)
     return _xor(head + payload, stream[: len(head) + len(payload)])
 
@@ -288,7 +292,7 @@ class IntMasking:
     def mask_into(self, out: bytearray, position: int, payload: bytes, key: bytes) -> None:
         """See ``Masking``."""
         # The key times 0x...0000000100000001 is the stream: much cheaper than converting that from bytes.
-        piece = min(_PIECE, 1 << (len(payload) - 1).bit_length())
+        piece = min(_PIECE, max(4, 1 << (len(payload) - 1).bit_length()))
         stream = int.from_bytes(key, "little") * _ones(piece // 4)
         view = memoryview(payload)
         for start in range(0, len(payload), piece):
@@ -469,7 +473,7 @@ def _check_first_bytes(first: int, second: int) -> None:
         if first < 0x80:
             raise ProtocolError(1002, "fragmented control frame")
         if second >= _SHORT:
-            raise ProtocolError(1002, "control frame with more than 125 bytes")
+            raise ProtocolError(1002, "control frame with an extended length")
 
 
 _OPCODES = frozenset(Opcode)

@@ -49,8 +49,9 @@ class Inbox(Generic[T]):
         self._items: deque[T] = deque()  # appended by the reader thread, popped by consumers
         self._bytes = 0  # reader thread: at least what is in _items
         self._mutex = threading.Lock()
-        self._waiters: deque[threading.Lock] = deque()  # _mutex; read without it by the reader thread
+        self._waiters: list[threading.Lock] = []  # _mutex; read without it by the reader thread
         self._paused = False  # _mutex; read without it by consumers
+        self._wanted = 0  # reader thread, before it sets _paused: size of the item that found no room
         self._room = threading.Lock()  # released under _mutex by whoever clears _paused
         self._room.acquire()
         self._closed = False  # _mutex: nothing more will come
@@ -73,9 +74,14 @@ class Inbox(Generic[T]):
                 start += count
                 self.high = max(self.high, len(self._items))
                 self._wake_consumers(count)
-            elif not self._wait_for_room():
+            elif not self._wait_for_room(self._size(items[start])):
                 self.dropped += len(items) - start
                 return
+
+    def put_last(self, item: T) -> None:
+        """Hand over one item, room or not; never blocks. For the few that must not be dropped."""
+        self._items.append(item)
+        self._wake_consumers(1)
 
     def _fitting(self, items: list[T], start: int) -> int:
         count = min(self._max_items - len(self._items), len(items) - start)
@@ -106,12 +112,13 @@ class Inbox(Generic[T]):
         if self._waiters:
             with self._mutex:
                 for _ in range(min(count, len(self._waiters))):
-                    self._waiters.popleft().release()
+                    self._waiters.pop(0).release()
 
-    def _wait_for_room(self) -> bool:
+    def _wait_for_room(self, size: int) -> bool:
         with self._mutex:
             if self._unlimited:
                 return False
+            self._wanted = size
             self._paused = True
         if self._has_room():
             self._resume()
@@ -119,8 +126,10 @@ class Inbox(Generic[T]):
         return True
 
     def _has_room(self) -> bool:
+        # Half of it, so that the reader does not wake up for each item, and enough for the next one.
+        most = min(self._max_bytes // 2, self._max_bytes - self._wanted)
         return len(self._items) <= self._max_items // 2 and (
-            not self._items or sum(map(self._size, list(self._items))) <= self._max_bytes // 2
+            not self._items or sum(map(self._size, list(self._items))) <= most
         )
 
     # -- consumers: any thread ------------------------------------------------------------------------
@@ -144,17 +153,14 @@ class Inbox(Generic[T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             waiter = self._register()
-            try:
-                item = self._items.popleft()  # register, then look once more: the mirror of put_all
-            except IndexError:
-                pass
-            else:
+            if self._items:  # register, then look once more: the mirror of put_all
                 self._leave(waiter)
-                return item
-            woken = self._wait(waiter, deadline)
+                woken = True
+            else:
+                woken = self._wait(waiter, deadline)
             try:
                 return self._items.popleft()
-            except IndexError:
+            except IndexError:  # another consumer was quicker, or none has come
                 if not woken:
                     raise Timeout(f"no message within {timeout} s") from None
 
@@ -181,7 +187,7 @@ class Inbox(Generic[T]):
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             elif self._items and self._waiters:
-                self._waiters.popleft().release()  # the wake-up was for a message that is still there
+                self._waiters.pop(0).release()  # the wake-up was for a message that is still there
 
     def _resume(self) -> None:
         with self._mutex:
@@ -202,7 +208,7 @@ class Inbox(Generic[T]):
         with self._mutex:
             self._closed = True
             while self._waiters:
-                self._waiters.popleft().release()
+                self._waiters.pop(0).release()
 
     def clear(self) -> None:
         """Forget everything, in a forked child."""

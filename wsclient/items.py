@@ -18,10 +18,10 @@ class Entry:
         outgoing: what goes to the wire, or ``None`` for a mark, which writes nothing.
         message: what the application sent, or ``None`` when it was not a message.
         future: resolved with ``None`` once everything up to and with this entry is written, failed otherwise.
-        on_written: called on the writer thread when the entry has been written, with the monotonic time.
+        on_writing: called on the writer thread just before the entry is written, with the monotonic time.
     """
 
-    __slots__ = ("future", "message", "on_written", "outgoing")
+    __slots__ = ("future", "message", "on_writing", "outgoing")
 
     def __init__(
         self,
@@ -29,12 +29,12 @@ class Entry:
         *,
         message: str | bytes | None = None,
         future: Future[None] | None = None,
-        on_written: Callable[[float], None] | None = None,
+        on_writing: Callable[[float], None] | None = None,
     ) -> None:
         self.outgoing = outgoing
         self.message = message
         self.future = future
-        self.on_written = on_written
+        self.on_writing = on_writing
 
     def __len__(self) -> int:
         return 0 if self.outgoing is None else len(self.outgoing)
@@ -45,16 +45,20 @@ Item: TypeAlias = "str | bytes | Frame | Entry"
 
 def is_message(item: Item) -> bool:
     """Tell whether an item is a message of the application: those take room."""
-    return not isinstance(item, Entry) or item.message is not None
+    if isinstance(item, Entry):
+        return item.message is not None
+    return not isinstance(item, Frame) or item.opcode < Opcode.CLOSE
 
 
 def message_of(item: Item) -> str | bytes | None:
     """Give back what the application sent, or ``None`` when the item was not a message of its."""
     if isinstance(item, Entry):
         return item.message
-    if isinstance(item, Frame):
-        return item.payload.decode() if item.opcode is Opcode.TEXT else item.payload
-    return item
+    if not isinstance(item, Frame):
+        return item
+    if item.opcode is Opcode.TEXT:
+        return item.payload.decode()
+    return item.payload if item.opcode is Opcode.BINARY else None
 
 
 class Batch:

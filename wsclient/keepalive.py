@@ -6,11 +6,13 @@ due. All of them tell the time they have (monotonic seconds); nothing here looks
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager
 
 from wsclient.exceptions import QueueFull
 from wsclient.frames import Frame, Opcode
@@ -23,22 +25,34 @@ _MAX_PENDING = 4096
 
 def resolve_future(future: Future[float] | Future[None], value: float | None) -> None:
     """Resolve a future that its owner may have cancelled. Its callbacks run on the calling thread."""
-    with suppress(InvalidStateError):
+    with _callbacks_contained():
         future.set_result(value)  # type: ignore[arg-type]
 
 
 def fail_future(future: Future[float] | Future[None], error: BaseException) -> None:
     """Fail a future that its owner may have cancelled. Its callbacks run on the calling thread."""
-    with suppress(InvalidStateError):
+    with _callbacks_contained():
         future.set_exception(error)
 
 
+@contextmanager
+def _callbacks_contained() -> Iterator[None]:
+    try:
+        yield
+    except InvalidStateError:
+        pass
+    except BaseException as error:  # SystemExit, which Future lets through: the thread is not theirs to end
+        logging.getLogger("wsclient").error("a future's callback raised", exc_info=error)
+
+
 class _Ping:
-    __slots__ = ("future", "sent_at")
+    __slots__ = ("future", "number", "sent_at")
 
     def __init__(self) -> None:
         self.future: Future[float] = Future()
-        self.sent_at = math.nan  # writer thread, before the pong can come
+        # Written by the writer thread before the ping leaves, so that no pong finds them unset.
+        self.number = 0  # 1 for the first ping that was written
+        self.sent_at = math.nan
 
 
 class Keepalive:
@@ -55,7 +69,7 @@ class Keepalive:
         self._mutex = threading.Lock()
         self._pending: dict[bytes, _Ping] = {}  # _mutex; in the order in which the pings were started
         self._own: bytes | None = None  # _mutex: payload of the connection's own ping under way
-        self._own_ping = _Ping()  # writer thread: that ping
+        self._own_waits = False  # writer thread: that ping is not wholly written yet
         self._next_at = math.inf  # _mutex
         self._verdict_at = math.inf  # _mutex
         self.latency: float | None = None  # reader thread
@@ -82,8 +96,8 @@ class Keepalive:
                 return None  # the last one is still under way
             self._verdict_at = now + self._timeout
             self._own = os.urandom(8)
-            self._own_ping = _Ping()
-            return self._add(self._own, self._own_ping)
+            self._own_waits = True
+            return self._add(self._own, _Ping())
 
     def expired(self, now: float) -> bool:
         """Tell whether the connection's own ping has waited too long for its pong. Writer thread."""
@@ -108,17 +122,21 @@ class Keepalive:
 
     def _add(self, payload: bytes, ping: _Ping) -> Entry:
         self._pending[payload] = ping
-        return Entry(Frame(Opcode.PING, payload), on_written=lambda now: self._written(ping, now))
+        return Entry(Frame(Opcode.PING, payload), on_writing=lambda now: self._number(payload, ping, now))
 
-    def _written(self, ping: _Ping, now: float) -> None:
+    def _number(self, payload: bytes, ping: _Ping, now: float) -> None:
         self.pings_sent += 1
-        ping.sent_at = now
-        if ping is self._own_ping:
-            self._restart_verdict(now)
+        if payload == self._own:
+            self._own_waits = True  # whatever batch was under way when it became due is over
+        ping.number, ping.sent_at = self.pings_sent, now
 
-    def progressed(self, now: float) -> None:
-        """Note that a write has made progress: a ping that is still behind it has not begun to wait."""
-        if self._verdict_at < math.inf and math.isnan(self._own_ping.sent_at):
+    def progressed(self, now: float, whole: bool) -> None:
+        """Note that a write has made progress, or, when ``whole``, that a batch with pings is written.
+
+        A ping behind other bytes has not begun to wait for its pong. Writer thread.
+        """
+        if self._own_waits:
+            self._own_waits = not whole
             self._restart_verdict(now)
 
     def _restart_verdict(self, now: float) -> None:
@@ -127,22 +145,25 @@ class Keepalive:
                 self._verdict_at = now + self._timeout
 
     def acknowledge(self, payload: bytes, now: float) -> None:
-        """Take in a pong. It answers the pings before its own as well (section 5.5.3). Reader thread."""
-        answered: list[_Ping] = []
+        """Take in a pong. It answers the pings written before its own, too (section 5.5.3). Reader thread."""
+        self.pongs_received += 1
         with self._mutex:
-            self.pongs_received += 1
-            if payload not in self._pending:
+            latest = self._pending.get(payload)
+            if latest is None or not latest.number:
                 return  # unsolicited (section 5.5.3)
-            while True:
-                first = next(iter(self._pending))
-                answered.append(self._pending.pop(first))
-                if first == payload:
-                    break
+            answered = {key: ping for key, ping in self._pending.items() if 0 < ping.number <= latest.number}
+            for key in answered:
+                del self._pending[key]
             if self._own not in self._pending:
                 self._verdict_at = math.inf
-        self.latency = max(now - answered[-1].sent_at, 0.0)
-        for ping in answered:
+        self.latency = max(now - latest.sent_at, 0.0)
+        for ping in answered.values():
             resolve_future(ping.future, max(now - ping.sent_at, 0.0))
+
+    def stop(self) -> None:
+        """Stop the clock: nothing more is sent, so no ping either. Thread-safe."""
+        with self._mutex:
+            self._next_at = self._verdict_at = math.inf
 
     def forget(self, future: Future[float]) -> None:
         """Stop waiting for a ping: its owner has given up."""
@@ -154,9 +175,9 @@ class Keepalive:
 
     def fail(self, error: BaseException) -> None:
         """Fail every ping under way: no pong will come."""
+        self.stop()
         with self._mutex:
             pings = list(self._pending.values())
             self._pending.clear()
-            self._next_at = self._verdict_at = math.inf
         for ping in pings:
             fail_future(ping.future, error)

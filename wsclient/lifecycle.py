@@ -18,7 +18,7 @@ import threading
 
 from wsclient.exceptions import ConnectionClosed, ProtocolError, WSClientError
 
-__all__ = ["ClosedBy", "Lifecycle", "State"]
+__all__ = ["ClosedBy", "Lifecycle", "Milestone", "State"]
 
 _ABNORMAL = 1006
 
@@ -41,8 +41,16 @@ class ClosedBy(enum.Enum):
     NETWORK = "network"  # it was lost: reset, end of stream, time-out
 
 
+class Milestone(enum.Enum):
+    """What others wait for."""
+
+    DIALLED = "dialled"  # the dial has ended, well or not
+    GREETED = "greeted"  # on_open has returned, or never will be called
+    FINISHED = "finished"  # closed, the writer has ended, on_close has returned
+
+
 class Lifecycle:
-    """State, close code and deadline of one connection. Every method is thread-safe and returns at once."""
+    """State, close code and deadline of one connection. Thread-safe."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -55,9 +63,8 @@ class Lifecycle:
         self.failed = False  # we failed the connection: no close frame of the peer is waited for
         self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
         self.unsent: tuple[str | bytes, ...] = ()
-        self.dialled = threading.Event()  # the dial has ended, well or not
-        self.greeted = threading.Event()  # on_open has returned, or never will be called
-        self.finished = threading.Event()  # closed, threads ended, on_close has returned
+        self._milestone = threading.Condition(self._mutex)
+        self._reached: set[Milestone] = set()
 
     @property
     def is_open(self) -> bool:
@@ -68,6 +75,17 @@ class Lifecycle:
     def is_closed(self) -> bool:
         """Whether everything is over but ``on_close``."""
         return self.state is State.CLOSED
+
+    def reach(self, *milestones: Milestone) -> None:
+        """Note that something is over, and wake who waits for it."""
+        with self._milestone:
+            self._reached.update(milestones)
+            self._milestone.notify_all()
+
+    def wait(self, milestone: Milestone, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; ``False`` when that was not enough. The one call that blocks."""
+        with self._milestone:
+            return self._milestone.wait_for(lambda: milestone in self._reached, max(timeout, 0))
 
     def begin(self) -> None:
         """NEW to CONNECTING, once."""

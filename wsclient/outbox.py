@@ -132,6 +132,6 @@ def _wait_for(future: Future[T], timeout: float, what: str) -> T:
     try:
         return future.result(timeout)
     except FutureTimeout:  # before Python 3.11 not the built-in TimeoutError
-        if future.done():
-            raise
+        if future.done():  # at the last moment, or what it failed with is a time-out
+            return future.result()
         raise Timeout(f"{what} was not done within {timeout} s") from None

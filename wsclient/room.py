@@ -15,17 +15,31 @@ from itertools import repeat
 
 __all__ = ["Room"]
 
+_FIRST_TICKETS = 64  # in the pool from the start: the others would cost each idle connection 34 KiB
+
 
 class Room:
     """Tickets: how much more may be accepted. Guarded by ``SendQueue.mutex``, but for pops from ``pool``."""
 
-    __slots__ = ("_held", "_large_bytes", "_large_count", "_slack", "_spare", "_tickets", "pool", "share")
+    __slots__ = (
+        "_held",
+        "_large_bytes",
+        "_large_count",
+        "_reserve",
+        "_slack",
+        "_spare",
+        "_tickets",
+        "pool",
+        "share",
+    )
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._tickets = min(max_messages, max_bytes)
         self.share = max_bytes // self._tickets
         self._slack = max_bytes - self.share * self._tickets
-        self.pool: deque[None] = deque(repeat(None, self._tickets))  # any thread pops, without the mutex
+        first = min(self._tickets, _FIRST_TICKETS)
+        self.pool: deque[None] = deque(repeat(None, first))  # any thread pops, without the mutex
+        self._reserve = self._tickets - first  # mutex: tickets that were never needed yet
         self._spare = 0  # mutex: tickets kept from the pool while somebody waits
         self._held = 0  # mutex: tickets that the large messages hold
         self._large_bytes = 0  # mutex
@@ -60,6 +74,9 @@ class Room:
         return max(large_count, -((self._slack - large_bytes) // self.share))
 
     def _pop(self, count: int) -> bool:
+        if self._reserve and count > self._spare + len(self.pool):
+            self.pool.extend(repeat(None, self._reserve))
+            self._reserve = 0
         self.withdraw(count)
         if self._spare < count:
             return False

@@ -39,7 +39,7 @@ from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 
 __all__ = ["QueueState", "SendQueue"]
 
-_CHUNK = 64  # messages popped between two looks at a batch's size
+_CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
 
 class QueueState(enum.Enum):
@@ -73,12 +73,15 @@ class SendQueue(queue.Queue[Item]):
         max_batch: int = 256 * 1024,
     ) -> None:
         super().__init__(max_messages)
+        # Nobody notifies these here: whoever calls get() or join() shall get an error, not wait for ever.
+        del self.not_empty, self.not_full, self.all_tasks_done
         self._room = Room(max_messages, max_bytes)
         self._share = self._room.share
         self._take_ticket = self._room.pool.pop
         self._append = self.queue.append
         self._overflow = overflow
         self._max_batch = max_batch
+        self._chunk = max(1, min(_CHUNK, max_batch // self._share))
         self.refuse = refuse
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
@@ -230,8 +233,8 @@ class SendQueue(queue.Queue[Item]):
                     self._leftover.append(self.queue.popleft())
                 self._bell.stick()
                 self._final = final
-            elif final is None:
-                self._final = None
+            elif self._final is not None:
+                self._final = final
             self._shut_out()
 
     def _shut_out(self) -> None:
@@ -285,11 +288,11 @@ class SendQueue(queue.Queue[Item]):
             if self._state is QueueState.CUT:
                 return None
             depth = len(self.queue)
-            items, size = _pop_batch(self.queue, self._max_batch, 1 if self._room.has_large else _CHUNK)
+            items, size = _pop_batch(self.queue, self._max_batch, 1 if self._room.has_large else self._chunk)
             self._note_depth(depth, size)
             has_entries = self._left(items)
             # Not after each batch: waking a thread costs as much as encoding ten messages.
-            if not (self._line and self.queue and self._room.is_scarce):
+            if self._state is QueueState.OPEN and not (self._line and self.queue and self._room.is_scarce):
                 self._serve_line()
         return Batch(items, entries=has_entries)
 
@@ -313,9 +316,8 @@ class SendQueue(queue.Queue[Item]):
         return has_entries
 
     def _serve_line(self) -> None:
-        if self._state is not QueueState.OPEN:
-            return
-        self._line.serve(self._room.take, self._enter)
+        if self._line:
+            self._line.serve(self._room.take, self._enter)
         if self._line:
             self._room.withdraw()
         else:

@@ -29,7 +29,7 @@ from wsclient.handshake import Dial, Upgraded
 from wsclient.inbox import Inbox, InboxClosed
 from wsclient.items import Entry, Item, message_of
 from wsclient.keepalive import Keepalive, fail_future
-from wsclient.lifecycle import Lifecycle, State
+from wsclient.lifecycle import Lifecycle, Milestone, State
 from wsclient.lifetime import live
 from wsclient.options import Options
 from wsclient.outbox import Message, Outbox
@@ -137,9 +137,9 @@ class Session:
         )
         self._thread.start()
         try:
-            dialled = self.lifecycle.dialled.wait(max(deadline - monotonic(), 0))
+            dialled = self.lifecycle.wait(Milestone.DIALLED, deadline - monotonic())
             if not dialled and self._cancel(HandshakeTimeout(f"not open within {timeout:g} s")):
-                self.lifecycle.dialled.wait(_CANCEL_GRACE)  # the dial knows better at what it was
+                self.lifecycle.wait(Milestone.DIALLED, _CANCEL_GRACE)  # the dial knows better at what it was
         except BaseException as error:  # Ctrl-C
             if not self._cancel(error):
                 self.drop()
@@ -147,7 +147,7 @@ class Session:
         if self.lifecycle.state is State.CLOSED and self.open_error is not None:
             self._thread.join(_FORCE_GRACE)
             raise self.open_error
-        self.lifecycle.greeted.wait(max(deadline - monotonic(), 0))
+        self.lifecycle.wait(Milestone.GREETED, deadline - monotonic())
 
     def _cancel(self, error: BaseException) -> bool:
         # End a connection that is not open yet; False when it is.
@@ -158,7 +158,7 @@ class Session:
         self.inbox.close()
         self.dial.cancel()
         if self._thread is None:
-            self.lifecycle.finished.set()
+            self.lifecycle.reach(Milestone.FINISHED)
         return True
 
     def _run(self, deadline: float) -> None:
@@ -184,15 +184,13 @@ class Session:
         ):
             self.open_error = error  # the same, with the step at which it happened
         self.log.debug("not open: %s", error)
-        self.lifecycle.dialled.set()
-        self.lifecycle.greeted.set()
-        self.lifecycle.finished.set()
+        self.lifecycle.reach(*Milestone)
 
     def _serve(self, link: _Link) -> None:
         live.add(self)
         self.keepalive.start(monotonic())
         link.thread.start()
-        self.lifecycle.dialled.set()
+        self.lifecycle.reach(Milestone.DIALLED)
         self.log.debug("open")
         self.runner.call(self._greet)
         try:
@@ -205,7 +203,7 @@ class Session:
 
     def _greet(self) -> None:
         self.callbacks.opened()
-        self.lifecycle.greeted.set()
+        self.lifecycle.reach(Milestone.GREETED)
 
     # -- events: reader thread ------------------------------------------------------------------------
 
@@ -283,7 +281,7 @@ class Session:
     def wait_finished(self, timeout: float) -> bool:
         """Wait until ``on_close`` has returned and the threads have ended. ``False`` on a time-out."""
         deadline = monotonic() + timeout
-        if self.on_own_thread() or not self.lifecycle.finished.wait(max(timeout, 0)):
+        if self.on_own_thread() or not self.lifecycle.wait(Milestone.FINISHED, timeout):
             return False
         if self._thread is not None:
             self._thread.join(max(deadline - monotonic(), _FORCE_GRACE))
@@ -329,21 +327,25 @@ class Session:
 
     def _say_goodbye(self) -> None:
         self.callbacks.closed(self.lifecycle.code or 1006, self.lifecycle.reason)
-        self.lifecycle.finished.set()
+        self.lifecycle.reach(Milestone.FINISHED)
 
     # -- receiving and observing ----------------------------------------------------------------------
 
     def receive(self, timeout: float | None) -> Message:
         """Take the next message."""
+        if not len(self.inbox):
+            self._check_may_wait()
+        try:
+            return self.inbox.get(timeout)
+        except InboxClosed:
+            raise self.lifecycle.error() from self.lifecycle.cause
+
+    def _check_may_wait(self) -> None:
         if self.options.on_message is not None:
             raise WSClientError("recv() and on_message exclude each other: messages go to on_message")
         self.refuse_on_reader_thread("recv")
         if self.is_forked or self.lifecycle.state in (State.NEW, State.CONNECTING):
             self.refuse()
-        try:
-            return self.inbox.get(timeout)
-        except InboxClosed:
-            raise self.lifecycle.error() from self.lifecycle.cause
 
     @property
     def shown_url(self) -> str:

@@ -73,7 +73,7 @@ def describe(error: BaseException) -> str:
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, "certificate verification failed")
         return f"{fault} ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
-        return str(error.reason or error.strerror or "connection ended")
+        return str(getattr(error, "reason", None) or error.strerror or "connection ended")
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     return str(error) or type(error).__name__
@@ -251,6 +251,7 @@ class TlsSession:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self.starved = False  # the last read took everything: only feeding can give more
+        self._failure: ssl.SSLError | None = None  # found behind data that had to be given out first
 
     def handshake(self) -> bool:
         """Go on with the handshake; ``True`` when it is done, ``False`` when it needs more input."""
@@ -269,6 +270,8 @@ class TlsSession:
 
     def read_into(self, buffer: memoryview) -> int | None:
         """Decrypt as much as there is and fits. 0: the stream has ended; ``None``: it needs more input."""
+        if self._failure is not None:
+            raise self._failure
         total = 0
         self.starved = False
         while total < len(buffer):
@@ -279,9 +282,11 @@ class TlsSession:
                 return total or None
             except ssl.SSLError as error:
                 # A stream cut without close_notify ends too: WebSocket has a close of its own to tell.
-                if total or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-                    return total
-                raise
+                if not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+                    self._failure = error  # OpenSSL tells it once, and afterwards only that there is no more
+                    if not total:
+                        raise
+                break
             if not count:
                 break
             total += int(count)

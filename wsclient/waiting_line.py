@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections import deque
 from collections.abc import Callable
 
 from wsclient.items import Item
@@ -45,7 +44,7 @@ class WaitingLine:
 
     def __init__(self, mutex: threading.Lock) -> None:
         self._mutex = mutex
-        self._waiters: deque[Waiter] = deque()  # _mutex
+        self._waiters: list[Waiter] = []  # _mutex
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
@@ -59,14 +58,14 @@ class WaitingLine:
     def serve(self, has_room: Callable[[int], bool], accept: Callable[[Item], None]) -> None:
         """Accept items from the front of the line for as long as there is room for them."""
         while self._waiters and has_room(self._waiters[0].size):
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.pop(0)
             accept(waiter.item)
             waiter.settle(Outcome.ACCEPTED)
 
     def refuse_all(self) -> None:
         """Send everybody away."""
         while self._waiters:
-            self._waiters.popleft().settle(Outcome.REFUSED)
+            self._waiters.pop(0).settle(Outcome.REFUSED)
 
     def wait(self, waiter: Waiter, timeout: float | None, last_look: Callable[[], None]) -> Outcome:
         """Wait at most ``timeout`` seconds, without the mutex. ``last_look`` serves the line under it."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from wsclient.exceptions import WSClientError
 from wsclient.frames import Outgoing, encode_batch, fully_written, wire_size
-from wsclient.items import Batch, Entry, Item
+from wsclient.items import Batch, Entry, Item, is_message
 from wsclient.keepalive import Keepalive, resolve_future
 from wsclient.send_queue import SendQueue
 from wsclient.stats import WriteCounters
@@ -114,9 +114,13 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         self._written = 0
         self._in_flight = batch.items
-        frames = _frames_of(batch.items) if batch.entries else batch.items
-        if frames:
-            self._send_all(memoryview(encode_batch(frames)))  # type: ignore[arg-type]
+        frames = _frames_of(batch.items, monotonic()) if batch.entries else batch.items
+        try:
+            if frames:
+                self._send_all(memoryview(encode_batch(frames)))  # type: ignore[arg-type]
+        except BaseException:
+            self._settle_part()
+            raise
         self._in_flight = ()
         counters = self.counters
         counters.frames_sent += len(frames)
@@ -127,7 +131,16 @@ class Writer:
         elif not batch.final:
             counters.messages_sent += len(frames)
         if batch.final:
+            self._keepalive.stop()  # no ping may follow the close frame, so there is no verdict on one
             self._on_final()
+
+    def _settle_part(self) -> None:
+        # The write has failed, but what went out before is written: nobody shall wait for that in vain.
+        items, remaining = self._in_flight, self.unsent()
+        done = items[: len(items) - len(remaining)]
+        self._in_flight, self._written = remaining, 0
+        self.counters.frames_sent += sum(_outgoing(item) is not None for item in done)
+        self._settle(done)
 
     def _send_all(self, data: memoryview) -> None:
         with suppress(TimeoutError):
@@ -142,7 +155,7 @@ class Writer:
             else:
                 now = monotonic()
                 stalled_at = now + self._write_timeout
-                self._keepalive.progressed(now)
+                self._keepalive.progressed(now, whole=False)
 
     def _send(self, data: memoryview, timeout: float | None) -> memoryview:
         count = self._sink.send(data, timeout)
@@ -172,16 +185,10 @@ class Writer:
             self._queue.control.put_ping(ping)
 
     def _settle(self, items: Sequence[Item]) -> None:
-        now = monotonic()
+        self._keepalive.progressed(monotonic(), whole=True)
+        self.counters.messages_sent += sum(map(is_message, items))
         for item in items:
-            if not isinstance(item, Entry):
-                self.counters.messages_sent += 1
-                continue
-            if item.message is not None:
-                self.counters.messages_sent += 1
-            if item.on_written is not None:
-                item.on_written(now)
-            if item.future is not None:
+            if isinstance(item, Entry) and item.future is not None:
                 resolve_future(item.future, None)
 
 
@@ -189,5 +196,8 @@ def _outgoing(item: Item) -> Outgoing | None:
     return item.outgoing if isinstance(item, Entry) else item
 
 
-def _frames_of(items: Sequence[Item]) -> list[Outgoing]:
+def _frames_of(items: Sequence[Item], now: float) -> list[Outgoing]:
+    for item in items:
+        if isinstance(item, Entry) and item.on_writing is not None:
+            item.on_writing(now)
     return [frame for frame in map(_outgoing, items) if frame is not None]
