@@ -1,4 +1,4 @@
-"""Encoding: every batch, whichever way it is masked, is read back by a decoder written from RFC 6455 alone."""
+"""Encoding: every batch, masked in any way, is read back by a decoder written from RFC 6455 alone."""
 
 from __future__ import annotations
 
@@ -170,7 +170,13 @@ def test_lone_surrogate_is_an_error() -> None:
 @any_masking
 def test_every_frame_has_its_own_key(masking: Masking | None) -> None:
     # Two of 100 random keys are equal once in a million runs.
-    for batch in (["same"] * 100, [b"x" * 600] * 100, [b"x" * 9000] * 100, ["a", b"b"] * 50):
+    batches: list[list[Outgoing]] = [
+        ["same"] * 100,
+        [b"x" * 600] * 100,
+        [b"x" * 9000] * 100,
+        ["a", b"b"] * 50,
+    ]
+    for batch in batches:
         keys = keys_of(encode_batch(batch, masking))
         assert len(set(keys)) == 100
 
@@ -189,6 +195,17 @@ def test_all_of_a_key_is_random(masking: Masking | None) -> None:
     keys = keys_of(encode_batch(["x" * (index % 7) for index in range(1000)], masking))
     for position in range(4):
         assert len({key[position] for key in keys}) > 150
+
+
+@pytest.mark.parametrize("masking", [IntMasking(), NumpyMasking()], ids=["int", "numpy"])
+@pytest.mark.parametrize("length", [*range(20), 4095, 4096, 4097, 20_000])
+def test_masking_into_a_buffer(masking: Masking, length: int) -> None:
+    payload = bytes(index % 251 for index in range(length))
+    key = b"\x01\x23\x45\x67"
+    out = bytearray(b"<" * 3 + b"?" * length + b">" * 3)
+    masking.mask_into(out, 3, payload, key)
+    masked = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    assert out == b"<<<" + masked + b">>>"
 
 
 # ---------------------------------------------------------------------------------- the choice of a masking
@@ -236,7 +253,7 @@ def test_fully_written(batch: list[Outgoing], data: st.DataObject) -> None:
 
 
 def test_fully_written_needs_the_last_byte() -> None:
-    batch = ["0123456789", Frame(Opcode.PING, b""), "é"]
+    batch: list[Outgoing] = ["0123456789", Frame(Opcode.PING, b""), "é"]
     assert [fully_written(batch, nbytes) for nbytes in (0, 15, 16, 21, 22, 29, 30)] == [0, 0, 1, 1, 2, 2, 3]
 
 
@@ -284,8 +301,8 @@ def test_decode_header(header: str, expected: tuple[int, int, int]) -> None:
         ("8180", "masked"),
         ("0800", "fragmented control"),
         ("0900", "fragmented control"),
-        ("897e", "more than 125"),
-        ("887f", "more than 125"),
+        ("897e", "extended length"),
+        ("887f", "extended length"),
         ("817e007d", "length 125 not in its shortest form"),
         ("817f000000000000ffff", "length 65535 not in its shortest form"),
         ("817f8000000000000000", "highest bit"),

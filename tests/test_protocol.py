@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -36,9 +37,8 @@ def decode(data: bytes, max_message_size: int = 16 * MIB) -> list[Event]:
 
 def decode_in_pieces(data: bytes, cuts: Sequence[int]) -> list[Event]:
     protocol = Protocol(16 * MIB)
-    edges = [0, *sorted(cuts), len(data)]
     events: list[Event] = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise([0, *sorted(cuts), len(data)]):
         events += protocol.receive_data(data[start:stop])
     return events
 
@@ -167,8 +167,9 @@ def test_everything_after_close_is_ignored() -> None:
     protocol = Protocol(1000)
     stream = frame(TEXT, b"last") + frame(CLOSE) + frame(TEXT, b"late") + b"\xff\xff"
     assert protocol.receive_data(stream) == ["last", Close(1005, "")]
-    assert protocol.receive_data(frame(TEXT, b"later") * 20_000) == []
-    assert len(protocol.get_buffer()) > 0
+    for _ in range(100):
+        assert protocol.receive_data(frame(TEXT, b"later") * 500) == []
+        assert len(protocol.get_buffer()) > 0
 
 
 # ------------------------------------------------------------------------------------------------- failures
@@ -185,7 +186,7 @@ def test_everything_after_close_is_ignored() -> None:
         pytest.param(b"\x81\x81\0\0\0\0x", 1002, "masked", id="masked"),
         pytest.param(b"\x81\x80", 1002, "masked", id="masked, seen at its second byte"),
         pytest.param(b"\x09\x00", 1002, "fragmented control", id="fragmented ping"),
-        pytest.param(b"\x89\x7e\x00\x7e" + b"p" * 126, 1002, "more than 125", id="long ping"),
+        pytest.param(b"\x89\x7e\x00\x7e" + b"p" * 126, 1002, "extended length", id="long ping"),
         pytest.param(b"\x82\x7e\x00\x05hello", 1002, "shortest", id="16-bit length below 126"),
         pytest.param(b"\x82\x7f" + bytes(8), 1002, "shortest", id="64-bit length below 65536"),
         pytest.param(b"\x82\x7f\x80" + bytes(7), 1002, "highest bit", id="64-bit length, top bit"),
@@ -295,20 +296,27 @@ def test_large_message_takes_no_more_than_twice_its_size() -> None:
     assert peak_memory_of(Protocol(size), stream) < 2 * size + MIB
 
 
-def test_endless_empty_fragments_take_no_memory() -> None:
-    empty = frame(CONTINUATION, fin=False) * 10_000
+def test_dripping_does_not_copy_what_came_before() -> None:
     protocol = Protocol(16 * MIB)
-    protocol.receive_data(frame(TEXT, b"a", fin=False) + empty * 2)  # the buffer has grown now
-    assert peak_memory_of(protocol, [empty] * 5) < 200_000
+    protocol.receive_data(frame(BINARY, b"x" * 100) * 10_000)  # the buffer has grown now
+    protocol.receive_data(header(BINARY, 200_000) + b"x" * 150_000)
+    assert peak_memory_of(protocol, [b"x"] * 100) < 50_000
+
+
+def test_endless_empty_fragments_take_no_memory() -> None:
+    empty = frame(CONTINUATION, fin=False) * 5_000
+    protocol = Protocol(16 * MIB)
+    protocol.receive_data(frame(TEXT, b"a", fin=False) + empty * 4)  # the buffer has grown now
+    assert peak_memory_of(protocol, [empty] * 5) < 100_000
     assert protocol.receive_data(frame(CONTINUATION, b"b")) == ["ab"]
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_tiny_fragments_take_little_more_than_their_bytes(opcode: int) -> None:
-    tiny = frame(CONTINUATION, b"xy", fin=False) * 50_000
+    tiny = frame(CONTINUATION, b"xy", fin=False) * 10_000
     protocol = Protocol(16 * MIB)
     protocol.receive_data(frame(opcode, fin=False) + tiny)
-    assert peak_memory_of(protocol, [tiny] * 2) < MIB
+    assert peak_memory_of(protocol, [tiny] * 2) < 400_000  # 2 million as a list of bytes
 
 
 # ------------------------------------------------------------------------------------------ buffer and counts
@@ -316,25 +324,26 @@ def test_tiny_fragments_take_little_more_than_their_bytes(opcode: int) -> None:
 
 def test_buffer_grows_when_reads_fill_it() -> None:
     protocol = Protocol(16 * MIB)
-    assert len(protocol.get_buffer()) == 16_384
-    protocol.receive_data(frame(BINARY, b"x" * 100) * 200)
-    assert len(protocol.get_buffer()) > 60_000
+    first = len(protocol.get_buffer())
+    assert first <= 16_384
     protocol.receive_data(frame(BINARY, b"x" * 100) * 10_000)
     assert 200_000 < len(protocol.get_buffer()) <= 262_144
 
 
 def test_buffer_stays_small_when_reads_are() -> None:
     protocol = Protocol(16 * MIB)
+    first = len(protocol.get_buffer())
     for _ in range(1000):
         protocol.receive_data(frame(BINARY, b"x" * 100))
-    assert len(protocol.get_buffer()) == 16_384
+    assert len(protocol.get_buffer()) == first
 
 
 def test_incomplete_frame_is_kept() -> None:
     protocol = Protocol(16 * MIB)
+    room = len(protocol.get_buffer())
     stream = frame(TEXT, b"whole") + frame(TEXT, b"x" * 1000)
     assert protocol.receive_data(stream[:-1]) == ["whole"]
-    assert len(protocol.get_buffer()) == 16_384 - 1003
+    assert len(protocol.get_buffer()) == room - 1003
     assert protocol.receive_data(stream[-1:]) == ["x" * 1000]
 
 
@@ -401,7 +410,6 @@ def test_every_single_cut() -> None:
 messages = st.one_of(
     st.text(max_size=150).map(lambda text: [(TEXT, text.encode())]),
     st.binary(max_size=150).map(lambda data: [(BINARY, data)]),
-    st.integers(0, 400_000).map(lambda length: [(BINARY, b"L" * length)]),
     st.binary(max_size=125).map(lambda data: [(PING, data)]),
     st.binary(max_size=125).map(lambda data: [(PONG, data)]),
     st.lists(st.binary(max_size=40), min_size=2, max_size=5).map(
@@ -417,9 +425,9 @@ def frames_of(parts: list[tuple[int, bytes]]) -> bytes:
 
 def event_of(parts: list[tuple[int, bytes]]) -> Event:
     opcode, payload = parts[0][0], b"".join(data for _, data in parts)
-    if opcode == TEXT:
-        return payload.decode()
-    return {BINARY: payload, PING: Ping(payload), PONG: Pong(payload)}[opcode]
+    if opcode in (PING, PONG):
+        return Ping(payload) if opcode == PING else Pong(payload)
+    return payload.decode() if opcode == TEXT else payload
 
 
 @given(st.lists(messages, max_size=8), st.data())
@@ -427,6 +435,14 @@ def test_any_frames_cut_anywhere(sent: list[list[tuple[int, bytes]]], data: st.D
     stream = b"".join(map(frames_of, sent))
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
     assert decode_in_pieces(stream, cuts) == list(map(event_of, sent))
+
+
+@given(st.integers(0, 400_000), st.lists(st.integers(0, 400_000), max_size=20))
+def test_large_message_cut_anywhere(length: int, cuts: list[int]) -> None:
+    payload = bytes(index % 251 for index in range(251)) * (length // 251)
+    stream = frame(BINARY, payload) + frame(TEXT, b"next")
+    events = decode_in_pieces(stream, [min(cut, len(stream)) for cut in cuts])
+    assert events == [payload, "next"]
 
 
 @given(st.binary(max_size=60), st.data())

@@ -277,7 +277,7 @@ class Masking(Protocol):
 class IntMasking:
     """Masking by Python's long integers: needs nothing installed."""
 
-    large = 512
+    large = 512  # where a product of the key begins to be cheaper than repeated bytes of it
 
     def mask_frames(self, plain: bytes, lengths: list[int]) -> bytes:
         """See ``Masking``."""
@@ -329,7 +329,9 @@ def _random_keys(count: int) -> list[bytes]:
 class NumpyMasking:
     """Masking by NumPy, the extra ``wsclient[fast]``. Raises ``ImportError`` when that is missing."""
 
-    large = 1 << 13
+    large = (
+        1 << 13
+    )  # smaller ones go together, for each operation of NumPy may hand the GIL to another thread
 
     def __init__(self) -> None:
         import numpy
@@ -391,6 +393,7 @@ class NumpyMasking:
             out[position + 8 * words : position + len(payload)] = _xor(payload[-rest:], (key * 2)[:rest])
 
 
+# Bytes from which NumPy wins, measured on CPython 3.11; it takes 15 us a call, the integers less below.
 _NUMPY_FROM = 1 << 12
 
 _make_int_masking: Callable[[], IntMasking] = cache(IntMasking)

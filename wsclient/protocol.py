@@ -258,9 +258,8 @@ class Protocol:
     def _receive_fragment(self, first: int, payload: _Payload, events: list[Event]) -> None:
         if self._message is None:
             self._message = _Message(first & 0x0F)
-        final = bool(first & _FIN)
-        self._message.add(payload, final)
-        if final:
+        self._message.add(payload)
+        if first & _FIN:
             events.append(self._message.decoded())
             self._message = None
         else:
@@ -289,19 +288,21 @@ class _Message:
     __slots__ = ("_check", "_data", "_opcode")
 
     def __init__(self, opcode: int) -> None:
+        # The reading thread owns every field.
         self._opcode = opcode
         # Not a list: tiny fragments would take many times their size.
         self._data = bytearray()
+        # Finds bad bytes; that text ends within a character is found when all of it is decoded.
         self._check = codecs.getincrementaldecoder("utf-8")() if opcode == Opcode.TEXT else None
 
     @property
     def size(self) -> int:
         return len(self._data)
 
-    def add(self, payload: _Payload, final: bool) -> None:
+    def add(self, payload: _Payload) -> None:
         if self._check is not None:
             try:
-                self._check.decode(bytes(payload), final)
+                self._check.decode(bytes(payload))
             except UnicodeDecodeError as error:
                 raise _not_utf8() from error
         self._data += payload
@@ -320,6 +321,7 @@ class _LargePayload:
     __slots__ = ("_blocks", "_filled", "_unallocated", "first")
 
     def __init__(self, first: int, length: int, received: bytes) -> None:
+        # The reading thread owns every field.
         self.first = first  # byte of the frame
         size = min(length, _FIRST_BLOCK)
         self._blocks = [bytearray(size)]
