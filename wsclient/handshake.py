@@ -395,23 +395,26 @@ class Dial:
 
     def _follow(self, deadline: float) -> Upgraded:
         request = _Request(self._url, self._options, self._extra_headers())
-        for left in range(self._options.follow_redirects, -1, -1):
+        left = self._options.follow_redirects
+        while True:
             stream = self._open(request.url, deadline)
             try:
                 return self._upgrade(stream, request)
             except _Refused as refusal:
-                request = self._redirected(request, refusal.response, left, stream)
-                stream.close()
+                with contextlib.closing(stream):
+                    request = self._redirected(request, refusal.response, left, stream)
             except BaseException:
                 stream.close()
                 raise
-        raise AssertionError("a redirect too many is refused")
+            left -= 1
 
     def _extra_headers(self) -> tuple[tuple[str, str], ...]:
         try:
             return self._options.request_headers()
         except Exception as error:
-            raise HandshakeError(f"headers: the callable failed: {type(error).__name__}") from error
+            # What its own errors say may be secret; what was found wrong with its result is not.
+            fault = str(error) if str(error).startswith("headers: ") else type(error).__name__
+            raise HandshakeError(f"the callable of headers= failed: {fault}") from error
 
     def _open(self, url: URL, deadline: float) -> DialStream:
         """A stream to the server of ``url``, through proxy and TLS."""
@@ -468,14 +471,18 @@ class Dial:
         sock = _UpgradeSocket(stream)
         # No host name: it would be looked up in the cookie jar. Host comes with the arguments.
         where = (f"{url.scheme}:", "", url.port, url.resource)
+        refused = None
         try:
             write_request_and_validate(cast("Any", sock), *where, **request.arguments(key))
-        except WebSocketException:
-            # Its verdict is a yes or no; ours, on the same response, says what is wrong.
-            check_upgrade(sock.response, key, tuple(self._options.subprotocols))
-            raise HandshakeError("response is no valid upgrade", status=101) from None
+        except WebSocketException as error:
+            if isinstance(error.__context__, OSError):  # a time-out of the system's, translated
+                raise error.__context__ from None
+            refused = error
         response = sock.response
+        # First, because the other verdict does not say what is wrong.
         subprotocol = check_upgrade(response, key, tuple(self._options.subprotocols))
+        if refused:
+            raise HandshakeError("response is no valid upgrade", status=101, headers=response.headers)
         _log.debug("%s: open", url)
         return Upgraded(stream.into_transport(response.rest), response.headers, subprotocol, url)
 
@@ -486,12 +493,10 @@ class Dial:
         if not follow or not location or not left:
             reason = f"more than {self._options.follow_redirects} redirects" if follow else "no upgrade"
             body = read_body(stream, response)
-            stream.close()
             text = f"{reason}: the answer is {response.title}"
             raise HandshakeError(text, status=response.status, headers=response.headers, body=body)
         fault, target = self._judge_redirect(request.url, location)
         if target is None:
-            stream.close()
             raise HandshakeError(f"redirect {fault}", status=response.status, headers=response.headers)
         _log.debug("%s: redirected to %s", request.url, target)
         return request.redirected(target)

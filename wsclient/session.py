@@ -13,6 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from _thread import start_new_thread
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import NoReturn
@@ -20,7 +22,6 @@ from typing import NoReturn
 from wsclient.callbacks import Callbacks, Direct, Ordered, Runner
 from wsclient.exceptions import (
     HandshakeError,
-    HandshakeTimeout,
     ProtocolError,
     WSClientError,
 )
@@ -44,7 +45,6 @@ __all__ = ["Session", "snapshot"]
 
 _LINGER = 1.0  # seconds for the peer to close TCP once the closing handshake is over (section 7.1.1)
 _WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
-_CANCEL_GRACE = 0.1  # seconds for a cancelled dial to say at what it was
 _FORCE_GRACE = 0.4  # seconds for the threads to end once the transport is shut down
 
 
@@ -70,8 +70,49 @@ class _Link:
             on_failure=session.writer_failed,
         )
         self.thread = threading.Thread(
-            target=self.writer.run, name=f"wsclient-writer-{session.name}", daemon=True
+            target=self._write, name=f"wsclient-writer-{session.name}", daemon=True
         )
+        self._is_last = [True, False]  # reader and writer, each takes one as it leaves
+
+    def _write(self) -> None:
+        # Body of the writer thread.
+        try:
+            self.writer.run()
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Reader and writer call this when they are done. The second frees the file descriptor."""
+        if self._is_last.pop():
+            self.transport.close()
+
+
+class _Threads:
+    """Where a connection's callbacks run: who calls from there must not wait for these threads."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.reader: threading.Thread | None = None  # set once, before that thread starts
+        self.writer: threading.Thread | None = None  # set once, before that thread starts
+
+    def are_calling(self) -> bool:
+        """Whether the caller is a callback, of the connection or of a future."""
+        return threading.current_thread() in (self.reader, self.writer) or self._runner.is_calling()
+
+    def refuse_on_reader(self, what: str) -> None:
+        """Raise in a callback on the reader thread, where ``what`` would wait for itself."""
+        if threading.current_thread() is self.reader:
+            raise WSClientError(
+                f"{what}() in a callback on the reader thread would wait for itself: "
+                "use callback_executor, or another thread"
+            )
+
+    def refuse_on_writer(self, what: str) -> None:
+        """Raise in a callback of a future, which runs on the writer thread."""
+        if threading.current_thread() is self.writer:
+            raise WSClientError(
+                f"{what}() in a callback of a future would wait for itself: use another thread"
+            )
 
 
 class Session:
@@ -93,6 +134,7 @@ class Session:
             refuse=self.refuse,
             overflow=options.overflow,
         )
+        self.queue.hold()
         self.callbacks = Callbacks(options, self.log)
         self.outbox = Outbox(
             self.queue,
@@ -105,12 +147,11 @@ class Session:
             options.max_received_messages, options.max_received_bytes, size=len
         )
         self.runner = self._choose_runner()
+        self.threads = _Threads(self.runner)
         self.dial = Dial(url, options)
         self.upgraded: Upgraded | None = None  # reader thread, before `dialled` is set
         self.link: _Link | None = None  # reader thread, before the state is OPEN
-        self.open_error: BaseException | None = None  # reader thread, before `dialled` is set
         self.is_forked = False  # set in a forked child
-        self._thread: threading.Thread | None = None  # set by start()
 
     def _choose_runner(self) -> Runner:
         options = self.options
@@ -132,32 +173,37 @@ class Session:
         """Start the reader thread, which dials, and wait until the connection is open."""
         deadline = monotonic() + timeout
         self.lifecycle.begin()
-        self._thread = threading.Thread(
+        live.add(self)
+        reader = threading.Thread(
             target=self._run, args=(deadline,), name=f"wsclient-reader-{self.name}", daemon=True
         )
-        self._thread.start()
+        self.threads.reader = reader
         try:
-            dialled = self.lifecycle.wait(Milestone.DIALLED, deadline - monotonic())
-            if not dialled and self._cancel(HandshakeTimeout(f"not open within {timeout:g} s")):
-                self.lifecycle.wait(Milestone.DIALLED, _CANCEL_GRACE)  # the dial knows better at what it was
-        except BaseException as error:  # Ctrl-C
-            if not self._cancel(error):
+            reader.start()
+            if not self.lifecycle.wait(Milestone.DIALLED, deadline - monotonic()):
+                self._cancel(self.dial.timed_out(timeout))
+            if self.lifecycle.was_open:
+                self.lifecycle.wait(Milestone.GREETED, deadline - monotonic())
+        except BaseException as error:  # Ctrl-C, or no more threads to be had
+            if reader.ident is None:
+                self._open_failed(error)
+            elif not self._cancel(error):
                 self.drop()
             raise
-        if self.lifecycle.state is State.CLOSED and self.open_error is not None:
-            self._thread.join(_FORCE_GRACE)
-            raise self.open_error
-        self.lifecycle.wait(Milestone.GREETED, deadline - monotonic())
+        if not self.lifecycle.was_open:
+            reader.join(_FORCE_GRACE)
+            assert self.lifecycle.cause is not None
+            raise self.lifecycle.cause
 
     def _cancel(self, error: BaseException) -> bool:
         # End a connection that is not open yet; False when it is.
         if not self.lifecycle.cancel(error):
             return False
-        self.open_error = error
         self.queue.end()
         self.inbox.close()
         self.dial.cancel()
-        if self._thread is None:
+        live.discard(self)
+        if self.threads.reader is None:
             self.lifecycle.reach(Milestone.FINISHED)
         return True
 
@@ -169,27 +215,29 @@ class Session:
             self._open_failed(error)
             return
         link = _Link(self, upgraded.transport)
-        self.upgraded, self.link = upgraded, link
-        if not self.lifecycle.open():
+        self.upgraded, self.link, self.threads.writer = upgraded, link, link.thread
+        self.keepalive.start(monotonic())
+        try:
+            link.thread.start()
+        except BaseException as error:  # no more threads to be had
             upgraded.transport.close()
-            self._open_failed(self.lifecycle.error())
+            self._open_failed(error)
             return
-        self._serve(link)
+        if self.lifecycle.open():
+            self.queue.start()
+            self._serve(link)
+            return
+        self.queue.end()
+        link.thread.join()
+        link.leave()
+        self._open_failed(self.lifecycle.error())
 
     def _open_failed(self, error: BaseException) -> None:
-        if (
-            not self._cancel(error)
-            and isinstance(self.open_error, HandshakeTimeout)
-            and isinstance(error, HandshakeTimeout)
-        ):
-            self.open_error = error  # the same, with the step at which it happened
+        self._cancel(error)
         self.log.debug("not open: %s", error)
         self.lifecycle.reach(*Milestone)
 
     def _serve(self, link: _Link) -> None:
-        live.add(self)
-        self.keepalive.start(monotonic())
-        link.thread.start()
         self.lifecycle.reach(Milestone.DIALLED)
         self.log.debug("open")
         self.runner.call(self._greet)
@@ -268,10 +316,24 @@ class Session:
         if self._cancel(HandshakeError("aborted before it was open")):
             return
         self.lifecycle.abort()
-        self.queue.cut()
+        self.queue.end()
         self.inbox_stop_waiting()
         if self.link is not None:
             self.link.transport.shutdown()
+
+    def drop_from_anywhere(self) -> None:
+        """As ``drop``, for the garbage collector, which may run inside of any lock of this very session."""
+        with suppress(RuntimeError):  # no thread to be had: the process is about to end
+            start_new_thread(self.drop, ())
+
+    def settle(self) -> None:
+        """After ``drop``: make ``unsent`` known although a callback keeps the reader from finishing."""
+        link = self.link
+        if link is None or threading.current_thread() is link.thread:
+            return
+        link.thread.join(_FORCE_GRACE)
+        if not link.thread.is_alive():
+            self.lifecycle.account(_messages_of(self._unwritten(link)))
 
     def inbox_stop_waiting(self) -> None:
         """Do not let messages that nobody takes keep the reader from finding the end."""
@@ -281,49 +343,32 @@ class Session:
     def wait_finished(self, timeout: float) -> bool:
         """Wait until ``on_close`` has returned and the threads have ended. ``False`` on a time-out."""
         deadline = monotonic() + timeout
-        if self.on_own_thread() or not self.lifecycle.wait(Milestone.FINISHED, timeout):
+        if self.threads.are_calling() or not self.lifecycle.wait(Milestone.FINISHED, timeout):
             return False
-        if self._thread is not None:
-            self._thread.join(max(deadline - monotonic(), _FORCE_GRACE))
+        reader = self.threads.reader
+        if reader is not None and reader.ident is not None:
+            reader.join(max(deadline - monotonic(), _FORCE_GRACE))
         return True
-
-    def on_own_thread(self) -> bool:
-        """Whether the caller is the reader or the writer: a callback that must not wait for them."""
-        current = threading.current_thread()
-        return current is self._thread or (self.link is not None and current is self.link.thread)
-
-    def refuse_on_reader_thread(self, what: str) -> None:
-        """Raise in a callback on the reader thread, where ``what`` would wait for itself."""
-        if threading.current_thread() is self._thread:
-            raise WSClientError(
-                f"{what}() in a callback on the reader thread would wait for itself: "
-                "use callback_executor, or another thread"
-            )
-
-    def refuse_on_writer_thread(self, what: str) -> None:
-        """Raise in a callback of a future, which runs on the writer thread."""
-        if self.link is not None and threading.current_thread() is self.link.thread:
-            raise WSClientError(
-                f"{what}() in a callback of a future would wait for itself: use another thread"
-            )
 
     def _finish(self, link: _Link) -> None:
         # Reader thread: nobody reads any more, so nothing is left to wait for.
         link.transport.shutdown()
         self.queue.end()
         link.thread.join(_WRITER_GRACE)
-        items = link.writer.unsent() + self.queue.leftover()
-        unsent = tuple(message for message in map(message_of, items) if message is not None)
-        self.lifecycle.finish(unsent)
+        items = self._unwritten(link)
+        self.lifecycle.finish(_messages_of(items))
         error = self.lifecycle.error()
         _fail_futures(items, error)
         self.keepalive.fail(error)
-        if not link.thread.is_alive():
-            link.transport.close()
+        link.leave()
         self.inbox.close()
         live.discard(self)
         _log_end(self)
         self.runner.call(self._say_goodbye)
+
+    def _unwritten(self, link: _Link) -> list[Item]:
+        # Once the writer has ended, or is beyond all patience.
+        return link.writer.unsent() + self.queue.leftover()
 
     def _say_goodbye(self) -> None:
         self.callbacks.closed(self.lifecycle.code or 1006, self.lifecycle.reason)
@@ -343,7 +388,8 @@ class Session:
     def _check_may_wait(self) -> None:
         if self.options.on_message is not None:
             raise WSClientError("recv() and on_message exclude each other: messages go to on_message")
-        self.refuse_on_reader_thread("recv")
+        self.threads.refuse_on_reader("recv")
+        self.threads.refuse_on_writer("recv")
         if self.is_forked or self.lifecycle.state in (State.NEW, State.CONNECTING):
             self.refuse()
 
@@ -378,6 +424,10 @@ def _log_end(session: Session) -> None:
     session.log.log(level, text, lifecycle.code, lifecycle.reason, len(lifecycle.unsent))
     if dropped:
         session.log.warning("%d received messages found no room after close()", dropped)
+
+
+def _messages_of(items: list[Item]) -> tuple[Message, ...]:
+    return tuple(message for message in map(message_of, items) if message is not None)
 
 
 def _fail_futures(items: list[Item], error: BaseException) -> None:
