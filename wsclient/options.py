@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     import ssl
     from concurrent.futures import Executor
 
-__all__ = ["URL", "Credentials", "Options", "Overflow", "Proxy", "ProxySource", "parse_proxy", "parse_url"]
+__all__ = [
+    "URL",
+    "Credentials",
+    "Options",
+    "Overflow",
+    "Proxy",
+    "ProxySource",
+    "check_timeout",
+    "parse_proxy",
+    "parse_url",
+]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 HeaderSource: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
@@ -84,6 +94,19 @@ def _number(option: str, value: object) -> float:
     if not 0 < value <= MAX_SECONDS:  # refuses NaN too
         raise ValueError(f"{option}: must be over 0 and at most {MAX_SECONDS:,.0f} seconds, not {value}")
     return float(value)
+
+
+def check_timeout(timeout: object) -> float:
+    """Check the time-out of one call, in seconds. One that is over already (a negative number) is 0.
+
+    Raises:
+        TypeError, ValueError: not a number of seconds up to 2,000,000.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout: must be a number of seconds, not {_name_of(timeout)}")
+    if not timeout <= MAX_SECONDS:  # refuses NaN too
+        raise ValueError(f"timeout: must be at most {MAX_SECONDS:,.0f} seconds, not {timeout}")
+    return max(float(timeout), 0.0)
 
 
 def _count(option: str, value: object, least: int) -> int:
