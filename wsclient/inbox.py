@@ -153,7 +153,7 @@ class Inbox(Generic[T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             waiter = self._register()
-            if self._items:  # register, then look once more: the mirror of put_all
+            if self._items or self._closed:  # register, then look once more: the mirror of put_all and close
                 self._leave(waiter)
                 woken = True
             else:

@@ -1,0 +1,1 @@
+"""A project that goes round nothing."""
