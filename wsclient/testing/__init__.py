@@ -1,10 +1,20 @@
-"""Servers and steps for tests: what no honest WebSocket server does, as one readable line each.
+"""The test kit: a client that cannot bypass, honest servers, and scripted ones for what honest ones never do.
 
-Light on purpose: only the standard library is imported, beside wsclient itself.
+Light on purpose: only the standard library is imported, beside wsclient itself, until a server of ``serve``
+is started. The pytest fixtures are factories, described in ``wsclient.testing.factories``.
 """
 
 from __future__ import annotations
 
+from wsclient.testing.client import TestClient
+from wsclient.testing.factories import ClientFactory, FaultFactory, ServerFactory
+from wsclient.testing.failures import (
+    ClosedWhileWaiting,
+    HandlerFailed,
+    UnparsedMessage,
+    WaitFailed,
+    WaitTimeout,
+)
 from wsclient.testing.faults import (
     FaultServer,
     Frame,
@@ -44,20 +54,38 @@ from wsclient.testing.faults import (
     stop_reading,
     wait,
 )
+from wsclient.testing.journal import ConnectionRecord
+from wsclient.testing.server_connection import ServerConnection
+from wsclient.testing.servers import Server, broadcast, counter, echo, recorder, serve
 
 __all__ = [
+    "ClientFactory",
+    "ClosedWhileWaiting",
+    "ConnectionRecord",
+    "FaultFactory",
     "FaultServer",
     "Frame",
+    "HandlerFailed",
     "Peer",
     "Record",
     "ScriptError",
+    "Server",
+    "ServerConnection",
+    "ServerFactory",
     "Step",
+    "TestClient",
+    "UnparsedMessage",
+    "WaitFailed",
+    "WaitTimeout",
     "accept_upgrade",
     "black_hole",
+    "broadcast",
     "close_then_reset",
+    "counter",
     "cut",
     "delay_upgrade",
     "drip",
+    "echo",
     "encode_frame",
     "endless_headers",
     "flood",
@@ -68,6 +96,7 @@ __all__ = [
     "read_frames",
     "read_messages",
     "read_until_close",
+    "recorder",
     "repeat",
     "reset",
     "send_binary",
@@ -78,6 +107,7 @@ __all__ = [
     "send_pong",
     "send_raw",
     "send_text",
+    "serve",
     "stall",
     "stall_after",
     "step",
