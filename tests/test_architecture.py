@@ -53,7 +53,7 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"testing"})
+ON_TOP = frozenset({"check", "testing"})
 
 PURE = frozenset({"_version", "exceptions", "frames", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(

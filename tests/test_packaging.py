@@ -17,7 +17,7 @@ import pytest
 from wsclient._version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("setup.py", "setup.cfg", "README.md", "LICENSE")
+SOURCES = ("setup.py", "setup.cfg", "README.md", "LICENSE", "pytest_wsclient.py")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_package_tells_its_version() -> None:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "wsclient").rglob("*.py")}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert held == modules | {"wsclient/py.typed"}
+    assert held == modules | {"pytest_wsclient.py", "wsclient/py.typed"}
     assert any(name.endswith("/LICENSE") for name in wheel.namelist())
 
 

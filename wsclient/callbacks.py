@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, Protocol, TypeAlias
 
 from wsclient.inbox import Inbox
+from wsclient.items import payload_size
 from wsclient.options import Options
 
 __all__ = ["Callbacks", "Direct", "Ordered", "Runner"]
@@ -55,8 +56,13 @@ class Callbacks:
         self._run(self._on_error, error)
 
     def dropped(self, message: Message) -> None:
-        """Runs on the sending thread."""
-        self._run(self._on_dropped, message)
+        """Runs on the sending thread, whose Ctrl-C is not ours to keep."""
+        if self._on_dropped is None:
+            return
+        try:
+            self._on_dropped(self.connection, message)
+        except Exception as error:
+            self._report("on_dropped", error)
 
     def messages(self, messages: list[Message]) -> None:
         """Hand over messages one by one."""
@@ -95,6 +101,9 @@ class Runner(Protocol):
     def stop_waiting(self) -> None:
         """Do not block in ``deliver`` any more: what finds no room is dropped. Any thread."""
 
+    def is_calling(self) -> bool:
+        """Whether the calling thread is in a callback that this runs elsewhere than on the reader thread."""
+
 
 class Direct:
     """Callbacks run on the thread that delivers."""
@@ -107,6 +116,9 @@ class Direct:
 
     def stop_waiting(self) -> None:
         """Nothing waits here."""
+
+    def is_calling(self) -> bool:
+        return False
 
 
 class Ordered:
@@ -129,6 +141,7 @@ class Ordered:
         )
         self._mutex = threading.Lock()
         self._active = False  # _mutex: a turn is under way or submitted
+        self._caller: int | None = None  # the thread whose turn it is; read by any
 
     def _deliver(self, messages: list[Message]) -> None:
         self.inbox.put_all([*messages])
@@ -139,35 +152,45 @@ class Ordered:
     def stop_waiting(self) -> None:
         self.inbox.stop_waiting()
 
+    def is_calling(self) -> bool:
+        return self._caller == threading.get_ident()
+
     def _schedule(self) -> None:
         with self._mutex:
             if self._active:
                 return
             self._active = True
-        self._submit()
+        self._submit(otherwise=self._drain)
 
-    def _submit(self) -> None:
+    def _submit(self, otherwise: Call) -> None:
         try:
             turn = self._executor.submit(self._turn)
         except RuntimeError:  # it was shut down: what has come must not be lost
-            while self._turn(resubmit=False):
-                pass
+            otherwise()
         else:
             turn.add_done_callback(self._note_cancelled)
 
-    def _note_cancelled(self, turn: Future[bool]) -> None:
-        # The executor was shut down, what waited there cancelled: whatever comes next finds that out.
-        if turn.cancelled():
+    def _note_cancelled(self, turn: Future[None]) -> None:
+        if turn.cancelled():  # by a shutdown that holds the executor's lock: no callback may run here
+            self._hand_over()
+
+    def _turn(self) -> None:
+        for _ in range(self._SHARE):
+            if not self._handle_one():
+                return
+        # A thread of the executor's has to end now that it is shut down: an exit may be waiting for that.
+        self._submit(otherwise=self._hand_over)
+
+    def _hand_over(self) -> None:
+        try:
+            threading.Thread(target=self._drain, name="wsclient-callbacks", daemon=True).start()
+        except RuntimeError:  # no threads any more, at interpreter exit: the next that comes finds the rest
             with self._mutex:
                 self._active = False
 
-    def _turn(self, resubmit: bool = True) -> bool:
-        for _ in range(self._SHARE):
-            if not self._handle_one():
-                return False
-        if resubmit:
-            self._submit()
-        return True
+    def _drain(self) -> None:
+        while self._handle_one():
+            pass
 
     def _handle_one(self) -> bool:
         with self._mutex:
@@ -176,12 +199,14 @@ class Ordered:
             except TimeoutError:
                 self._active = False
                 return False
+        self._caller = threading.get_ident()
         if callable(item):
             item()
         else:
             self._callbacks.messages([item])
+        self._caller = None
         return True
 
 
 def _size_of(item: Message | Call) -> int:
-    return len(item) if isinstance(item, (str, bytes)) else 0
+    return payload_size(item) if isinstance(item, (str, bytes)) else 0

@@ -11,7 +11,7 @@ from typing import Any
 from wsclient.exceptions import ConnectionClosed
 from wsclient.frames import encode_close
 from wsclient.lifecycle import ClosedBy, State
-from wsclient.options import Credentials, Options
+from wsclient.options import Credentials, Options, check_timeout
 from wsclient.outbox import BytesLike, Message, to_item, to_ping_payload
 from wsclient.session import Session, snapshot
 from wsclient.stats import Stats
@@ -68,16 +68,17 @@ class Connection:
             HandshakeError: and its kinds, as ``connect``.
             WSClientError: it was opened before.
         """
+        self._session.check_not_forked()
         if self._session.callbacks.any:
             self._session.callbacks.connection = self  # the threads keep it alive for its callbacks
-        self._session.open(self._options.open_timeout if timeout is None else timeout)
+        self._session.open(self._options.open_timeout if timeout is None else check_timeout(timeout))
 
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
         """Refuse new messages, write what was accepted, then a close frame, and wait for the peer's.
 
         Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped and ``unsent``
-        lists what was not written. Called by a callback on the reader thread or by one of a future, it
-        returns at once and the closing goes on. Closing again does nothing but wait. RFC 6455, section 7.
+        lists what was not written. Called by a callback, or by one of a future, it returns at once and the
+        closing goes on. Closing again does nothing but wait. RFC 6455, section 7.
 
         Args:
             code: 1000, another code that an endpoint may send, or 3000 to 4999.
@@ -90,18 +91,20 @@ class Connection:
         session = self._session
         session.check_not_forked()
         encode_close(code, reason)
-        patience = self._options.close_timeout if timeout is None else timeout
+        patience = self._options.close_timeout if timeout is None else check_timeout(timeout)
         session.begin_close(code, reason, patience)
-        if session.on_own_thread() or session.wait_finished(patience):
-            return
-        session.drop()
-        session.wait_finished(_FORCE_GRACE)
+        if not (session.threads.are_calling() or session.wait_finished(patience)):
+            self._drop()
 
     def abort(self) -> None:
         """Drop the connection now, without a closing handshake. ``unsent`` lists what was not written."""
         self._session.check_not_forked()
+        self._drop()
+
+    def _drop(self) -> None:
         self._session.drop()
-        self._session.wait_finished(_FORCE_GRACE)
+        if not self._session.wait_finished(_FORCE_GRACE):
+            self._session.settle()
 
     def __enter__(self: Connection) -> Connection:
         if self.state is State.NEW:
@@ -118,8 +121,9 @@ class Connection:
         session = getattr(self, "_session", None)
         if session is None or session.is_forked or session.lifecycle.state in (State.NEW, State.CLOSED):
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-        session.drop()
+        text = f"unclosed {self!r}"
+        session.drop_from_anywhere()  # first, for the warning may be an error
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
     # -- sending --------------------------------------------------------------------------------------
 
@@ -136,11 +140,13 @@ class Connection:
             SendTimeout: the queue stayed full; the message was not accepted.
             QueueFull: the same at once, with ``overflow="raise"`` and in callbacks of futures.
             ConnectionClosed: the connection is closing or closed; the message was not accepted.
+            WSClientError: the connection is not open yet.
             UnicodeEncodeError: text that UTF-8 cannot express.
         """
         kind = data.__class__
         plain = kind is bytes or (kind is str and data.isascii())  # type: ignore[union-attr]
-        self._put(data if plain else to_item(data), True, self._send_timeout if timeout is None else timeout)  # type: ignore[arg-type]
+        limit = self._send_timeout if timeout is None else check_timeout(timeout)
+        self._put(data if plain else to_item(data), True, limit)  # type: ignore[arg-type]
 
     def send_future(self, data: str | BytesLike) -> Future[None]:
         """Accept one message as ``send`` does, and return its receipt.
@@ -163,8 +169,9 @@ class Connection:
             ConnectionClosed: the connection ended first.
             WSClientError: called by a callback of a future, which runs on the writer thread.
         """
-        self._session.refuse_on_writer_thread("flush")
-        self._session.outbox.flush(timeout)
+        self._session.check_not_forked()
+        self._session.threads.refuse_on_writer("flush")
+        self._session.outbox.flush(check_timeout(timeout))
 
     def confirm(self, timeout: float = 10.0) -> float:
         """Return when the peer has processed everything accepted before, with the round trip in seconds.
@@ -176,9 +183,10 @@ class Connection:
             ConnectionClosed: the connection ended first.
             WSClientError: called on a thread that would have to write the ping or read the pong.
         """
-        self._session.refuse_on_writer_thread("confirm")
-        self._session.refuse_on_reader_thread("confirm")
-        return self._session.outbox.confirm(timeout)
+        self._session.check_not_forked()
+        self._session.threads.refuse_on_writer("confirm")
+        self._session.threads.refuse_on_reader("confirm")
+        return self._session.outbox.confirm(check_timeout(timeout))
 
     def ping(self, payload: str | BytesLike | None = None) -> Future[float]:
         """Send a ping ahead of all queued messages; the future is its round trip in seconds.
@@ -190,6 +198,7 @@ class Connection:
             ConnectionClosed: the connection is closing or closed.
             ValueError: payload too long, or already under way.
         """
+        self._session.check_not_forked()
         return self._session.outbox.ping(None if payload is None else to_ping_payload(payload))
 
     # -- receiving ------------------------------------------------------------------------------------
@@ -203,7 +212,7 @@ class Connection:
             Timeout: (a ``TimeoutError``) none came within ``timeout`` seconds.
             ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
         """
-        return self._session.receive(timeout)
+        return self._session.receive(None if timeout is None else check_timeout(timeout))
 
     def recv_json(self, timeout: float | None = None) -> Any:
         """Return the next message, parsed by ``json_loads`` in the calling thread. See ``recv``."""

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from websocket import WebSocketException
 from websocket._handshake import handshake as write_request_and_validate
@@ -46,7 +46,8 @@ from wsclient.transport import (
 
 __all__ = ["Dial", "Step", "Upgraded"]
 
-_log = logging.getLogger("wsclient")
+_LOG: Final = logging.getLogger("wsclient")
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_HEAD: Final = 64 * 1024
@@ -337,13 +338,15 @@ class Dial:
     Args:
         url: ``ws://`` or ``wss://``.
         options: of the connection.
+        log: of the connection; its records say which one it is.
 
     Raises:
         TypeError, ValueError: ``url`` is not a WebSocket URL.
     """
 
-    def __init__(self, url: str, options: Options) -> None:
+    def __init__(self, url: str, options: Options, log: Log = _LOG) -> None:
         self._url = parse_url(url)
+        self._log = log
         self._options = options
         self._cancellation = Cancellation()
         self._step = Step.DNS  # dialling thread; read by any
@@ -483,7 +486,7 @@ class Dial:
         subprotocol = check_upgrade(response, key, tuple(self._options.subprotocols))
         if refused:
             raise HandshakeError("response is no valid upgrade", status=101, headers=response.headers)
-        _log.debug("%s: open", url)
+        self._log.debug("%s: open", url)
         return Upgraded(stream.into_transport(response.rest), response.headers, subprotocol, url)
 
     def _redirected(self, request: _Request, response: Response, left: int, stream: DialStream) -> _Request:
@@ -498,7 +501,7 @@ class Dial:
         fault, target = self._judge_redirect(request.url, location)
         if target is None:
             raise HandshakeError(f"redirect {fault}", status=response.status, headers=response.headers)
-        _log.debug("%s: redirected to %s", request.url, target)
+        self._log.debug("%s: redirected to %s", request.url, target)
         return request.redirected(target)
 
     def _judge_redirect(self, url: URL, location: str) -> tuple[str, URL | None]:

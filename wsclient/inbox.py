@@ -68,7 +68,8 @@ class Inbox(Generic[T]):
         """Hand over items in order; blocks while there is no room for them, until ``stop_waiting``."""
         start = 0
         while start < len(items):
-            count = self._fitting(items, start)
+            # After the first drop everything: what is missing is the end, and no hole.
+            count = 0 if self.dropped else self._fitting(items, start)
             if count:
                 self._items.extend(items[start : start + count] if count < len(items) else items)
                 start += count

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from wsclient.frames import Frame, Opcode
 
-__all__ = ["Batch", "Entry", "Item", "is_message", "message_of"]
+__all__ = ["Batch", "Entry", "Item", "is_message", "message_of", "payload_size"]
 
 
 class Entry:
@@ -41,6 +41,11 @@ class Entry:
 
 
 Item: TypeAlias = "str | bytes | Frame | Entry"
+
+
+def payload_size(message: str | bytes) -> int:
+    """Bytes that a message has on the wire, without its header."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
 
 
 def is_message(item: Item) -> bool:

@@ -42,7 +42,9 @@ def _callbacks_contained() -> Iterator[None]:
     except InvalidStateError:
         pass
     except BaseException as error:  # SystemExit, which Future lets through: the thread is not theirs to end
-        logging.getLogger("wsclient").error("a future's callback raised", exc_info=error)
+        # Whose future it is, is not known here; a format that shows the connection needs one all the same.
+        log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": "-"})
+        log.error("a future's callback raised", exc_info=error)
 
 
 class _Ping:

@@ -63,8 +63,9 @@ class Lifecycle:
         self.failed = False  # we failed the connection: no close frame of the peer is waited for
         self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
         self.unsent: tuple[str | bytes, ...] = ()
+        self.was_open = False
         self._milestone = threading.Condition(self._mutex)
-        self._reached: set[Milestone] = set()
+        self._reached: tuple[Milestone, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -79,7 +80,7 @@ class Lifecycle:
     def reach(self, *milestones: Milestone) -> None:
         """Note that something is over, and wake who waits for it."""
         with self._milestone:
-            self._reached.update(milestones)
+            self._reached += milestones
             self._milestone.notify_all()
 
     def wait(self, milestone: Milestone, timeout: float) -> bool:
@@ -100,6 +101,7 @@ class Lifecycle:
             if self.state is not State.CONNECTING:
                 return False
             self.state = State.OPEN
+            self.was_open = True
             return True
 
     def cancel(self, cause: BaseException) -> bool:
@@ -150,6 +152,12 @@ class Lifecycle:
         """Move the deadline nearer."""
         with self._mutex:
             self.deadline = min(self.deadline, deadline)
+
+    def account(self, unsent: tuple[str | bytes, ...]) -> None:
+        """Note what will never be written, when that is known before the connection is closed."""
+        with self._mutex:
+            if self.state is State.CLOSING:
+                self.unsent = unsent
 
     def finish(self, unsent: tuple[str | bytes, ...]) -> None:
         """CLOSING to CLOSED: the transport is gone and the account is settled."""

@@ -88,8 +88,8 @@ class Outbox:
             if isinstance(victim, Entry) and victim.future is not None:
                 fail_future(victim.future, QueueFull("dropped for a newer message"))
             message = message_of(victim)
-            if message is not None:
-                self._on_dropped(message)
+            assert message is not None  # marks and pings are not dropped
+            self._on_dropped(message)
 
     def put_with_receipt(self, item: str | bytes | Frame, timeout: float) -> Future[None]:
         """Queue a message; the future tells when it is written, or that it never will be."""

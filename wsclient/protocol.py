@@ -49,7 +49,7 @@ class Failure:
 Event: TypeAlias = "str | bytes | Ping | Pong | Close | Failure"
 """A ``str`` is a text message, a ``bytes`` a binary message."""
 
-_FIRST_BUFFER = 1 << 12  # bytes; a thousand idle connections stay small
+_FIRST_BUFFER = 1 << 10  # bytes; a thousand idle connections stay small
 _LARGEST_BUFFER = 1 << 18
 _FIRST_BLOCK = 1 << 20  # of a large payload; what is allocated on a peer's mere word
 

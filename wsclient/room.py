@@ -9,13 +9,12 @@ is full a little earlier than its bytes alone would say.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from itertools import repeat
 
 __all__ = ["Room"]
 
-_FIRST_TICKETS = 64  # in the pool from the start: the others would cost each idle connection 34 KiB
+_FIRST_TICKETS = 24  # in the pool from the start: the others would cost each idle connection 34 KiB
 
 
 class Room:
@@ -38,7 +37,7 @@ class Room:
         self.share = max_bytes // self._tickets
         self._slack = max_bytes - self.share * self._tickets
         first = min(self._tickets, _FIRST_TICKETS)
-        self.pool: deque[None] = deque(repeat(None, first))  # any thread pops, without the mutex
+        self.pool: list[None] = [None] * first  # any thread pops, without the mutex
         self._reserve = self._tickets - first  # mutex: tickets that were never needed yet
         self._spare = 0  # mutex: tickets kept from the pool while somebody waits
         self._held = 0  # mutex: tickets that the large messages hold

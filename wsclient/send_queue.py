@@ -26,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
@@ -38,6 +38,8 @@ from wsclient.room import Room
 from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 
 __all__ = ["QueueState", "SendQueue"]
+
+T = TypeVar("T")
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
@@ -73,7 +75,7 @@ class SendQueue(queue.Queue[Item]):
         max_batch: int = 256 * 1024,
     ) -> None:
         super().__init__(max_messages)
-        # Nobody notifies these here: whoever calls get() or join() shall get an error, not wait for ever.
+        # Nobody notifies these here: get() or join() shall fail, not wait for ever.
         del self.not_empty, self.not_full, self.all_tasks_done
         self._room = Room(max_messages, max_bytes)
         self._share = self._room.share
@@ -86,7 +88,7 @@ class SendQueue(queue.Queue[Item]):
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
         self._bell = Doorbell(self.mutex)
-        self._forked = False  # written in a forked child, where the mutex may be held by nobody
+        self._barred = False  # any thread: everything is refused, without a look at the mutex
         self._line = WaitingLine(self.mutex)
         self.control = ControlLane(self.mutex, self._bell)
         self._entries = 0  # mutex: entries in `queue`
@@ -102,10 +104,7 @@ class SendQueue(queue.Queue[Item]):
     def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
         """Accept one item, or raise. Thread-safe.
 
-        Args:
-            item: what to send.
-            block: wait for room (only with ``overflow="block"``).
-            timeout: longest wait for room, in seconds; ``None`` for no limit.
+        With ``block`` and ``overflow="block"`` it waits for room up to ``timeout`` seconds, or without limit.
 
         Raises:
             SendTimeout: no room within ``timeout``.
@@ -125,7 +124,7 @@ class SendQueue(queue.Queue[Item]):
         self.put_slowly(item, block, timeout)
 
     def _after_append(self, item: Item) -> None:
-        if self._forked:
+        if self._barred:
             self.refuse()
         with self.mutex:
             if self._state is not QueueState.CUT:
@@ -137,22 +136,24 @@ class SendQueue(queue.Queue[Item]):
 
     def put_slowly(self, item: Item, block: bool, timeout: float | None) -> None:
         """As ``put``, always through the mutex: for entries, large messages, and a full queue."""
-        if self._forked:
-            self.refuse()
-        with self.mutex:
-            if self._state is QueueState.OPEN:
-                if not self._line and self._admit(item):
-                    return
-                waiter = self._queue_up(item, block)
-            else:
-                waiter = None
+        waiter = self._when_open(lambda: self._admit_or_queue_up(item, block))
         if waiter is None:
-            self.refuse()
+            return
         outcome = self._line.wait(waiter, timeout, self._serve_line)
         if outcome is Outcome.WAITING:
             raise SendTimeout(f"the send queue stayed full for {timeout} s; the message was not accepted")
         if outcome is Outcome.REFUSED:
             self.refuse()
+
+    def _when_open(self, action: Callable[[], T]) -> T:
+        if not self._barred:
+            with self.mutex:
+                if self._state is QueueState.OPEN:
+                    return action()
+        self.refuse()
+
+    def _admit_or_queue_up(self, item: Item, block: bool) -> Waiter | None:
+        return None if not self._line and self._admit(item) else self._queue_up(item, block)
 
     def _queue_up(self, item: Item, block: bool) -> Waiter:
         by_writer = threading.get_ident() == self._writer_ident  # a future's callback would wait for itself
@@ -178,21 +179,11 @@ class SendQueue(queue.Queue[Item]):
 
     def put_mark(self, entry: Entry) -> None:
         """Queue something that is no message and needs no room, behind everything accepted so far."""
-        if self._forked:
-            self.refuse()
-        with self.mutex:
-            if self._state is QueueState.OPEN:
-                return self._enter(entry)
-        self.refuse()
+        self._when_open(lambda: self._enter(entry))
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
-        if self._forked:
-            self.refuse()
-        with self.mutex:
-            if self._state is QueueState.OPEN:
-                return self._admit_dropping(item)
-        self.refuse()
+        return self._when_open(lambda: self._admit_dropping(item))
 
     def _admit_dropping(self, item: Item) -> list[Item]:
         dropped: list[Item] = []
@@ -202,8 +193,7 @@ class SendQueue(queue.Queue[Item]):
         return dropped
 
     def _drop_oldest(self) -> Item:
-        waiting: list[Item] = list(self.queue)
-        for position, item in enumerate(waiting):
+        for position, item in enumerate(list[Item](self.queue)):
             if is_message(item):
                 del self.queue[position]
                 self._left([item])
@@ -211,7 +201,19 @@ class SendQueue(queue.Queue[Item]):
                 return item
         raise QueueFull("no message is left to drop, and there is still no room")
 
-    # -- closing: any thread --------------------------------------------------------------------------
+    # -- opening and closing: any thread --------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Refuse everything until ``start``: the connection is not open yet."""
+        self._barred = True
+        self._room.withdraw()
+
+    def start(self) -> None:
+        """Accept items from now on, unless it was closed in the meantime."""
+        with self.mutex:
+            self._barred = False
+            if self._state is QueueState.OPEN:
+                self._room.publish()
 
     def close(self, final: Frame) -> None:
         """Refuse new items; what was accepted still goes out, then ``final``. Only the first close counts."""
@@ -229,9 +231,9 @@ class SendQueue(queue.Queue[Item]):
         with self.mutex:
             if self._state is not QueueState.CUT:
                 self._state = QueueState.CUT
+                self._bell.stick()  # before the last look: who appends after it has to look, too
                 while self.queue:
                     self._leftover.append(self.queue.popleft())
-                self._bell.stick()
                 self._final = final
             elif self._final is not None:
                 self._final = final
@@ -258,7 +260,7 @@ class SendQueue(queue.Queue[Item]):
 
     def forked(self) -> None:
         """Make this copy, in a forked child, refuse everything; its mutex may be held by a lost thread."""
-        self._forked = True
+        self._barred = True
         self._bell.stick()
         self._room.pool.clear()
 
@@ -325,11 +327,11 @@ class SendQueue(queue.Queue[Item]):
 
     def _take_final(self) -> Batch | None:
         with self.mutex:
-            if self._final is None or (self._state is QueueState.DRAINING and self.queue):
+            self._bell.stick()  # before the last look: who appends after it finds the queue cut
+            # A pong from before the close may have come since take() looked for one.
+            if self._final is None or self.control or (self._state is QueueState.DRAINING and self.queue):
                 return None
-            # From here on a late producer finds the queue cut and takes its message back.
             self._state = QueueState.CUT
-            self._bell.stick()
             final, self._final = self._final, None
             return Batch([final], entries=False, final=True)
 
@@ -346,8 +348,6 @@ class SendQueue(queue.Queue[Item]):
         """End the writer's present or next ``wait``: its deadlines have changed. Thread-safe."""
         with self.mutex:
             self._bell.nudge()
-
-    # -- observers ------------------------------------------------------------------------------------
 
     def queued_bytes(self) -> int:
         """Payload bytes that wait in the queue."""

@@ -28,7 +28,7 @@ from wsclient.exceptions import (
 from wsclient.frames import Frame, Opcode, encode_close
 from wsclient.handshake import Dial, Upgraded
 from wsclient.inbox import Inbox, InboxClosed
-from wsclient.items import Entry, Item, message_of
+from wsclient.items import Entry, Item, message_of, payload_size
 from wsclient.keepalive import Keepalive, fail_future
 from wsclient.lifecycle import Lifecycle, Milestone, State
 from wsclient.lifetime import live
@@ -72,6 +72,7 @@ class _Link:
         self.thread = threading.Thread(
             target=self._write, name=f"wsclient-writer-{session.name}", daemon=True
         )
+        self._queue = session.queue
         self._is_last = [True, False]  # reader and writer, each takes one as it leaves
 
     def _write(self) -> None:
@@ -80,6 +81,10 @@ class _Link:
             self.writer.run()
         finally:
             self.leave()
+
+    def unwritten(self) -> list[Item]:
+        """What was accepted and not written. Once the writer has ended, or is beyond all patience."""
+        return self.writer.unsent() + self._queue.leftover()
 
     def leave(self) -> None:
         """Reader and writer call this when they are done. The second frees the file descriptor."""
@@ -144,11 +149,11 @@ class Session:
             on_dropped=self.callbacks.dropped,
         )
         self.inbox: Inbox[Message] = Inbox(
-            options.max_received_messages, options.max_received_bytes, size=len
+            options.max_received_messages, options.max_received_bytes, size=payload_size
         )
         self.runner = self._choose_runner()
         self.threads = _Threads(self.runner)
-        self.dial = Dial(url, options)
+        self.dial = Dial(url, options, self.log)
         self.upgraded: Upgraded | None = None  # reader thread, before `dialled` is set
         self.link: _Link | None = None  # reader thread, before the state is OPEN
         self.is_forked = False  # set in a forked child
@@ -333,7 +338,7 @@ class Session:
             return
         link.thread.join(_FORCE_GRACE)
         if not link.thread.is_alive():
-            self.lifecycle.account(_messages_of(self._unwritten(link)))
+            self.lifecycle.account(_messages_of(link.unwritten()))
 
     def inbox_stop_waiting(self) -> None:
         """Do not let messages that nobody takes keep the reader from finding the end."""
@@ -355,7 +360,7 @@ class Session:
         link.transport.shutdown()
         self.queue.end()
         link.thread.join(_WRITER_GRACE)
-        items = self._unwritten(link)
+        items = link.unwritten()
         self.lifecycle.finish(_messages_of(items))
         error = self.lifecycle.error()
         _fail_futures(items, error)
@@ -365,10 +370,6 @@ class Session:
         live.discard(self)
         _log_end(self)
         self.runner.call(self._say_goodbye)
-
-    def _unwritten(self, link: _Link) -> list[Item]:
-        # Once the writer has ended, or is beyond all patience.
-        return link.writer.unsent() + self.queue.leftover()
 
     def _say_goodbye(self) -> None:
         self.callbacks.closed(self.lifecycle.code or 1006, self.lifecycle.reason)
@@ -386,11 +387,12 @@ class Session:
             raise self.lifecycle.error() from self.lifecycle.cause
 
     def _check_may_wait(self) -> None:
+        self.check_not_forked()
         if self.options.on_message is not None:
             raise WSClientError("recv() and on_message exclude each other: messages go to on_message")
         self.threads.refuse_on_reader("recv")
         self.threads.refuse_on_writer("recv")
-        if self.is_forked or self.lifecycle.state in (State.NEW, State.CONNECTING):
+        if self.lifecycle.state in (State.NEW, State.CONNECTING):
             self.refuse()
 
     @property
