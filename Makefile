@@ -18,7 +18,7 @@ COVERAGE := --cov --cov-report=term
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench clean
+.PHONY: help setup demo test check lint types coverage format bench proxies stress clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -49,6 +49,14 @@ format: $(READY) ## put the source into the form that make check wants
 
 bench: $(READY) ## measure against websocket-client and websockets; table, JSON and chart
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
+
+proxies: $(READY) ## install nginx and HAProxy (Debian, as root) and run the tests behind them
+	apt-get update
+	apt-get install -y --no-install-recommends nginx-light haproxy
+	@WSCLIENT_REQUIRE_PEERS=nginx,haproxy $(RUN) -m pytest tests/test_external_peers.py -k "nginx or haproxy" $(PYTEST_ARGS)
+
+stress: $(READY) ## the full load: 50 threads x 20,000 over TCP and TLS, and the long interleavings
+	@WSCLIENT_STRESS=1 $(RUN) -m pytest tests/test_stress.py --timeout 900 $(PYTEST_ARGS)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov

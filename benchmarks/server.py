@@ -63,7 +63,7 @@ class Sink(WSListener):
         if frame.payload_size == len(_DONE) and frame.get_payload_as_bytes() == _DONE:
             transport.send(WSMsgType.TEXT, str(self._count))
         elif _close_received(transport) and frame.msg_type == WSMsgType.CLOSE:
-            # The first question is cheaper than the second, but also true for messages right before the close.
+            # The first question is cheaper than the second, but true for messages before the close, too.
             _answer_close(transport, frame)
         else:
             self._count += 1
