@@ -454,3 +454,15 @@ def test_any_bytes_cut_anywhere(stream: bytes, data: st.DataObject) -> None:
 
 def comparable(event: Event) -> object:
     return (event.error.code, event.error.reason) if isinstance(event, Failure) else event
+
+
+def test_memory_of_a_large_payload_serves_the_next_one() -> None:
+    protocol = Protocol(1 << 24)
+    size = 300_000
+    head = b"\x82\x7f" + size.to_bytes(8, "big")
+    messages = [bytes([number]) * size for number in range(3)]
+    received = [event for message in messages for event in protocol.receive_data(head + message)]
+    assert received == messages  # each a copy of its own
+    assert protocol._spare is not None
+    protocol.receive_data(b"\x81\x02hi")
+    assert protocol._spare is None  # and is not kept for ever

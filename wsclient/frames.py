@@ -329,9 +329,7 @@ def _random_keys(count: int) -> list[bytes]:
 class NumpyMasking:
     """Masking by NumPy, the extra ``wsclient[fast]``. Raises ``ImportError`` when that is missing."""
 
-    large = (
-        1 << 13
-    )  # smaller ones go together, for each operation of NumPy may hand the GIL to another thread
+    large = 1 << 13  # smaller ones go together: each operation of NumPy may hand the GIL to another thread
 
     def __init__(self) -> None:
         import numpy

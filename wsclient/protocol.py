@@ -85,6 +85,7 @@ class Protocol:
         self._buffer = bytearray(_FIRST_BUFFER)
         self._end = 0  # self._buffer[:end] is received and not decoded: the beginning of one frame
         self._needed = 2  # with fewer bytes than that in the buffer there is nothing to decode
+        self._spare: bytearray | None = None  # memory of the last large payload: fresh pages are slow
         self._large: _LargePayload | None = None  # set while a frame is received that outgrows the buffer
         self._message: _Message | None = None  # set between the first and the last fragment of a message
 
@@ -130,7 +131,7 @@ class Protocol:
     def _end_with(self, event: Close | Failure, events: list[Event]) -> None:
         events.append(event)
         self._state = _State.ENDED
-        self._large = self._message = None
+        self._large = self._message = self._spare = None
         self._end = 0
 
     def _small_updated(self, nbytes: int, events: list[Event]) -> None:
@@ -159,6 +160,8 @@ class Protocol:
         if position is None and self._large is None:
             self._end -= kept
             self._buffer[: self._end] = data[kept:]
+        if self._large is None:
+            self._spare = None  # it is kept from one large payload to the next, not for ever
 
     def _decode_messages(self, data: bytes, position: int, events: list[Event]) -> int:
         """Decode the whole data messages of less than 64 KiB from ``position`` on: the hot path.
@@ -213,12 +216,14 @@ class Protocol:
         if size <= len(self._buffer):
             self._needed = size
         else:
-            self._large = _LargePayload(first, length, data[start:])
+            self._large = _LargePayload(first, length, memoryview(data)[start:], self._spare)
+            self._spare = None
             self._end = 0
 
     def _large_updated(self, large: _LargePayload, nbytes: int, events: list[Event]) -> None:
         if large.updated(nbytes):
             self._large = None
+            self._spare = large.spare
             self._needed = 2
             self._receive(large.first, large.payload(), events)
 
@@ -318,19 +323,20 @@ class _LargePayload:
     much more than it has sent.
     """
 
-    __slots__ = ("_blocks", "_filled", "_unallocated", "first")
+    __slots__ = ("_blocks", "_filled", "_unallocated", "first", "spare")
 
-    def __init__(self, first: int, length: int, received: bytes) -> None:
+    def __init__(self, first: int, length: int, received: memoryview, spare: bytearray | None) -> None:
         # The reading thread owns every field.
         self.first = first  # byte of the frame
         size = min(length, _FIRST_BLOCK)
-        self._blocks = [bytearray(size)]
+        self.spare = spare if spare is not None and len(spare) >= size else bytearray(size)
+        self._blocks = [memoryview(self.spare)[:size]]
         self._blocks[0][: len(received)] = received
         self._filled = len(received)  # bytes of the last block
         self._unallocated = length - size
 
     def room(self) -> memoryview:
-        return memoryview(self._blocks[-1])[self._filled :]
+        return self._blocks[-1][self._filled :]
 
     def updated(self, nbytes: int) -> bool:
         """Take note of ``nbytes`` received; say whether the payload is complete."""
@@ -344,9 +350,9 @@ class _LargePayload:
 
     def _add_block(self) -> None:
         size = min(self._unallocated, sum(map(len, self._blocks)))
-        self._blocks.append(bytearray(size))
+        self._blocks.append(memoryview(bytearray(size)))
         self._filled = 0
         self._unallocated -= size
 
-    def payload(self) -> bytes | bytearray:
+    def payload(self) -> bytes | memoryview:
         return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
