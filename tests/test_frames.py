@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import FrozenInstanceError, dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -361,3 +362,9 @@ def test_received_close_reason_that_is_not_utf8() -> None:
     with pytest.raises(ProtocolError, match="not UTF-8") as caught:
         decode_close(b"\x03\xe8\xff")
     assert caught.value.code == 1007
+
+
+@pytest.mark.parametrize(("code", "reason"), [("bye", ""), (1000, b"bye"), (None, "")])
+def test_a_close_code_or_reason_of_another_type_is_named(code: Any, reason: Any) -> None:
+    with pytest.raises(TypeError, match="close code must be an int, and the reason a str"):
+        encode_close(code, reason)

@@ -207,3 +207,13 @@ def test_a_milestone_wakes_who_waits_for_it(lifecycle: Lifecycle) -> None:
     for thread in threads:
         thread.join(10)
     assert results == [True] * 3
+
+
+def test_what_breaks_after_an_abort_is_not_its_cause() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.begin()
+    lifecycle.open()
+    lifecycle.abort()
+    lifecycle.lose(ConnectionResetError("the peer ended the stream"))
+    lifecycle.finish(())
+    assert lifecycle.error().__cause__ is None

@@ -536,3 +536,12 @@ def test_repr_shows_what_was_set_and_no_secret() -> None:
     )
     assert repr(Options()) == "Options()"
     assert repr(Options(headers=lambda: {})) == "Options(headers=...)"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("timeout", "open_timeout"), ("sslopt", "ssl_context"), ("additional_headers", "headers")],
+)
+def test_names_of_other_clients_get_a_hint(name: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=f"unknown option '{name}'; did you mean '{meant}'"):
+        Options.from_kwargs({name: 1})

@@ -27,7 +27,7 @@ def connect(url: str, **options: Any) -> Connection:
 
     Args:
         url: ``ws://`` or ``wss://`` URL.
-        options: see ``Options``; an unknown one is a ``TypeError``.
+        options: see ``help(wsclient.Options)``; an unknown one is a ``TypeError``.
 
     Raises:
         HandshakeError: the server refused, or answered wrongly.
@@ -46,7 +46,7 @@ class Connection:
 
     Args:
         url: ``ws://`` or ``wss://`` URL.
-        options: see ``Options``.
+        options: see ``help(wsclient.Options)``.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -76,9 +76,10 @@ class Connection:
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
         """Refuse new messages, write what was accepted, then a close frame, and wait for the peer's.
 
-        Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped and ``unsent``
-        lists what was not written. Called by a callback, or by one of a future, it returns at once and the
-        closing goes on. Closing again does nothing but wait. RFC 6455, section 7.
+        Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped, ``unsent`` lists
+        what was not written, and nothing is raised: look there, or ``flush`` before. Called by a callback, or
+        by one of a future, it returns at once and the closing goes on. Closing again does nothing but wait.
+        RFC 6455, section 7.
 
         Args:
             code: 1000, another code that an endpoint may send, or 3000 to 4999.

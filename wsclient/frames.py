@@ -494,9 +494,12 @@ def encode_close(code: int, reason: str = "") -> bytes:
     """The payload of a close frame (RFC 6455, section 5.5.1).
 
     Raises:
+        TypeError: ``code`` is no ``int``, or ``reason`` no ``str``.
         ValueError: when an endpoint must not send ``code`` (section 7.4), or ``reason`` takes more than
             123 bytes of UTF-8 or cannot be expressed in it.
     """
+    if not isinstance(code, int) or not isinstance(reason, str):
+        raise TypeError("close code must be an int, and the reason a str")
     if not _is_sendable(code):
         raise ValueError(f"close code {code!r} must not be sent: use 1000-1003, 1007-1014 or 3000-4999")
     encoded = reason.encode()

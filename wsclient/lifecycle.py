@@ -60,6 +60,7 @@ class Lifecycle:
         self.reason = ""
         self.cause: BaseException | None = None
         self.close_received = False
+        self.aborted = False  # we have dropped the connection, or the rest of it
         self.failed = False  # we failed the connection: no close frame of the peer is waited for
         self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
         self.unsent: tuple[str | bytes, ...] = ()
@@ -123,6 +124,7 @@ class Lifecycle:
         """Note that this side drops the connection."""
         with self._mutex:
             self._leave_open(ClosedBy.LOCAL, _ABNORMAL, "aborted", None)
+            self.aborted = True
 
     def receive_close(self, code: int, reason: str, deadline: float) -> None:
         """Note the peer's close frame."""
@@ -145,7 +147,8 @@ class Lifecycle:
         with self._mutex:
             if self._leave_open(ClosedBy.NETWORK, _ABNORMAL, str(cause), cause):
                 return
-            if self.cause is None and not self.close_received:
+            # What breaks after we have hung up is not the cause of that.
+            if self.cause is None and not (self.close_received or self.aborted):
                 self.cause = cause
 
     def hasten(self, deadline: float) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import quote, unquote, urljoin
 
@@ -404,9 +405,28 @@ def parse_proxy(url: str) -> Proxy:
 class Overflow(str, enum.Enum):
     """What ``send`` does when the send queue is full."""
 
-    BLOCK = "block"
-    RAISE = "raise"
-    DROP_OLDEST = "drop_oldest"
+    BLOCK = "block"  # waits up to send_timeout, then SendTimeout
+    RAISE = "raise"  # QueueFull at once
+    DROP_OLDEST = "drop_oldest"  # gives up the oldest messages; counted, and given to on_dropped
+
+
+# What other clients, and other calls, name it.
+_ELSEWHERE: Final = MappingProxyType(
+    {
+        "additional_headers": "headers",
+        "ca_certs": "ssl_context",
+        "cafile": "ssl_context",
+        "ssl": "ssl_context",
+        "sslopt": "ssl_context",
+        "timeout": "open_timeout",
+        "verify": "ssl_context",
+    }
+)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -435,10 +455,14 @@ class Options:
         max_message_size: largest message accepted from the peer.
         max_queued_messages, max_queued_bytes: bounds of the send queue.
         max_received_messages, max_received_bytes: bounds of what waits for ``recv``.
-        overflow: what ``send`` does when the queue is full.
+        overflow: what ``send`` does when the queue is full: ``"block"`` (up to ``send_timeout``), ``"raise"``
+            (``QueueFull``) or ``"drop_oldest"`` (counted, and given to ``on_dropped``).
         compression, reconnect: must be off in this version.
         callback_executor: runs the callbacks, still in order; ``None``: the reader thread does.
         json_dumps, json_loads: serializer of ``send_json`` and ``recv_json``.
+        on_open(conn), on_message(conn, message), on_close(conn, code, reason), on_error(conn, exception):
+            callbacks, run in order on the reader thread or the ``callback_executor``.
+        on_dropped(conn, message): called by the sending thread for each message given up.
 
     Raises:
         TypeError, ValueError: naming the option and its fault, never its value where that may be a secret.
@@ -484,9 +508,7 @@ class Options:
         known = [field.name for field in fields(cls)]
         for name in kwargs:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise TypeError(f"unknown option {name!r}{hint}")
+                raise TypeError(f"unknown option {name!r}{_hint(name, known)}")
         return cls(**kwargs)
 
     def __post_init__(self) -> None:
