@@ -165,13 +165,14 @@ class Ordered:
     def _submit(self, otherwise: Call) -> None:
         try:
             turn = self._executor.submit(self._turn)
-        except RuntimeError:  # it was shut down: what has come must not be lost
+        except Exception:  # shut down, full or broken: what has come must not be lost
             otherwise()
         else:
-            turn.add_done_callback(self._note_cancelled)
+            turn.add_done_callback(self._note_not_run)
 
-    def _note_cancelled(self, turn: Future[None]) -> None:
-        if turn.cancelled():  # by a shutdown that holds the executor's lock: no callback may run here
+    def _note_not_run(self, turn: Future[None]) -> None:
+        # Cancelled by a shutdown, or failed by a broken pool. Its lock may be held: no callback may run here.
+        if turn.cancelled() or turn.exception() is not None:
             self._hand_over()
 
     def _turn(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -59,7 +60,7 @@ class Connection:
     # -- opening and closing --------------------------------------------------------------------------
 
     def open(self, timeout: float | None = None) -> None:
-        """Connect, and return once the connection is open and ``on_open`` has returned.
+        """Connect, and return once the connection is open and ``on_open`` has returned, or its time is up.
 
         Args:
             timeout: for all of DNS, TCP, proxy, TLS and upgrade together; by default ``open_timeout``.
@@ -103,9 +104,10 @@ class Connection:
         self._drop()
 
     def _drop(self) -> None:
+        deadline = monotonic() + _FORCE_GRACE
         self._session.drop()
         if not self._session.wait_finished(_FORCE_GRACE):
-            self._session.settle()
+            self._session.settle(deadline)
 
     def __enter__(self: Connection) -> Connection:
         if self.state is State.NEW:

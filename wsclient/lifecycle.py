@@ -174,12 +174,15 @@ class Lifecycle:
     def error(self) -> WSClientError:
         """Make the error that a call on this connection raises now that it is closing or closed."""
         with self._mutex:
-            if self.state in (State.NEW, State.CONNECTING):
-                return WSClientError("the connection is not open yet: call open() first")
-            kind = type(self.cause) if isinstance(self.cause, ProtocolError) else ConnectionClosed
-            error = kind(self.code or _ABNORMAL, self.reason, self.unsent)
-            error.__cause__ = self.cause
-            return error
+            state, cause, code = self.state, self.cause, self.code or _ABNORMAL
+            reason, unsent = self.reason, self.unsent
+        # Not under the mutex: making objects may start the garbage collector, and with it user code.
+        if state in (State.NEW, State.CONNECTING):
+            return WSClientError("the connection is not open yet: call open() first")
+        kind = type(cause) if isinstance(cause, ProtocolError) else ConnectionClosed
+        error = kind(code, reason, unsent)
+        error.__cause__ = cause
+        return error
 
     def _leave_open(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> bool:
         if self.state is not State.OPEN:

@@ -84,9 +84,11 @@ class Outbox:
         )
 
     def _put_dropping(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
-        for victim in self._queue.put_dropping(item):
+        victims = self._queue.put_dropping(item)
+        for victim in victims:  # all of them before any on_dropped, which may raise Ctrl-C
             if isinstance(victim, Entry) and victim.future is not None:
                 fail_future(victim.future, QueueFull("dropped for a newer message"))
+        for victim in victims:
             message = message_of(victim)
             assert message is not None  # marks and pings are not dropped
             self._on_dropped(message)

@@ -291,15 +291,15 @@ class SendQueue(queue.Queue[Item]):
                 return None
             depth = len(self.queue)
             items, size = _pop_batch(self.queue, self._max_batch, 1 if self._room.has_large else self._chunk)
-            self._note_depth(depth, size)
+            self._note_depth(depth, size, len(items))
             has_entries = self._left(items)
             # Not after each batch: waking a thread costs as much as encoding ten messages.
             if self._state is QueueState.OPEN and not (self._line and self.queue and self._room.is_scarce):
                 self._serve_line()
         return Batch(items, entries=has_entries)
 
-    def _note_depth(self, depth: int, size: int) -> None:
-        if depth > self.high_messages or self._room.has_large:
+    def _note_depth(self, depth: int, size: int, count: int) -> None:
+        if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
             self.high_messages = max(self.high_messages, depth)
             size += self.queued_bytes()
         if size > self.high_bytes:

@@ -302,6 +302,8 @@ class Session:
         assert self.link is not None
         self.lifecycle.lose(error)
         self.queue.cut()
+        if isinstance(error, ConnectionError):
+            _leave_to_reader(self)
         self.inbox_stop_waiting()
         self.link.transport.shutdown()
 
@@ -331,12 +333,12 @@ class Session:
         with suppress(RuntimeError):  # no thread to be had: the process is about to end
             start_new_thread(self.drop, ())
 
-    def settle(self) -> None:
+    def settle(self, deadline: float) -> None:
         """After ``drop``: make ``unsent`` known although a callback keeps the reader from finishing."""
         link = self.link
         if link is None or threading.current_thread() is link.thread:
             return
-        link.thread.join(_FORCE_GRACE)
+        link.thread.join(max(deadline - monotonic(), 0))
         if not link.thread.is_alive():
             self.lifecycle.account(_messages_of(link.unwritten()))
 
@@ -367,13 +369,13 @@ class Session:
         self.keepalive.fail(error)
         link.leave()
         self.inbox.close()
-        live.discard(self)
         _log_end(self)
         self.runner.call(self._say_goodbye)
 
     def _say_goodbye(self) -> None:
         self.callbacks.closed(self.lifecycle.code or 1006, self.lifecycle.reason)
         self.lifecycle.reach(Milestone.FINISHED)
+        live.discard(self)  # not before: an exit waits for on_close, too
 
     # -- receiving and observing ----------------------------------------------------------------------
 
@@ -430,6 +432,14 @@ def _log_end(session: Session) -> None:
 
 def _messages_of(items: list[Item]) -> tuple[Message, ...]:
     return tuple(message for message in map(message_of, items) if message is not None)
+
+
+def _leave_to_reader(session: Session) -> None:
+    # Nothing goes out any more, but what had come in before is still to be read, and a close frame may be
+    # behind it. The reader finds the end by itself; the writer, whose thread this is, stays its clock.
+    session.lifecycle.hasten(monotonic() + session.options.close_timeout)
+    while not session.queue.ended and (left := session.lifecycle.deadline - monotonic()) > 0:
+        session.queue.wait(left)
 
 
 def _fail_futures(items: list[Item], error: BaseException) -> None:

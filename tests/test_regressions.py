@@ -1,0 +1,167 @@
+"""Defects that a review found, each as the program that showed it."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from test_ends import assert_clean, run
+
+import wsclient
+from wsclient.options import Overflow
+from wsclient.testing.faults import (
+    FaultServer,
+    accept_upgrade,
+    read_until_close,
+    reset,
+    send_close,
+    send_raw,
+    send_text,
+    wait,
+)
+
+BOUND = 20.0
+
+
+class Full(Executor):
+    """Takes no work, as a bounded executor may."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        raise LookupError("no room")
+
+
+def broken_pool() -> ThreadPoolExecutor:
+    def fail() -> None:
+        raise OSError("this thread cannot work")
+
+    return ThreadPoolExecutor(1, initializer=fail)
+
+
+@pytest.mark.parametrize("make", [Full, broken_pool])
+def test_an_executor_that_runs_nothing_costs_no_callback(make: Any) -> None:
+    seen: list[str] = []
+    closed = threading.Event()
+
+    def on_close(_: wsclient.Connection, code: int, __: str) -> None:
+        seen.append(str(code))
+        closed.set()
+
+    with (
+        FaultServer(accept_upgrade(), send_text("x"), send_close(1000), read_until_close()) as server,
+        make() as pool,
+    ):
+        conn = wsclient.Connection(
+            server.url,
+            proxy=None,
+            callback_executor=pool,
+            on_open=lambda _: seen.append("open"),
+            on_message=lambda _, message: seen.append(str(message)),
+            on_close=on_close,
+        )
+        conn.open()
+        assert closed.wait(BOUND)
+        conn.close()
+    assert seen == ["open", "x", "1000"]
+
+
+def send_for_ever(conn: wsclient.Connection) -> None:
+    while True:
+        conn.send("is anybody there?")
+
+
+def test_a_failed_write_loses_nothing_that_the_peer_had_sent() -> None:
+    texts = [str(number) for number in range(10, 60)]
+    frames = b"".join(b"\x81\x02" + text.encode() for text in texts) + b"\x88\x02\x03\xe8"
+    read = threading.Event()
+    with FaultServer(accept_upgrade(), send_raw(frames), wait(read), reset()) as server:
+        conn = wsclient.connect(server.url, proxy=None, max_received_messages=10, close_timeout=BOUND)
+        received = [conn.recv(BOUND)]  # so all of it has been read; what found no room waits with the reader
+        read.set()
+        with pytest.raises(wsclient.ConnectionClosed):
+            send_for_ever(conn)  # until a write finds that nobody is there
+        received += list(conn)
+        assert received == texts
+        assert (conn.close_code, conn.stats().discarded_messages) == (1000, 0)
+        conn.close()
+
+
+def test_an_exit_waits_for_on_close() -> None:
+    script = """
+        import sys, threading, wsclient
+        ending = threading.Event()
+        def on_close(conn, code, reason):
+            ending.wait(0.5)  # longer than the main thread needs to end
+            print("closed", code, flush=True)
+        conn = wsclient.Connection(sys.argv[1], proxy=None, on_close=on_close)
+        conn.open()
+        print(list(conn), flush=True)
+        """
+    with FaultServer(accept_upgrade(), send_text("x"), send_close(1000), read_until_close()) as server:
+        process = run(script, server.url)
+        assert_clean(process)
+        assert process.stdout == "['x']\nclosed 1000\n"
+
+
+@contextmanager
+def eager_collector() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_an_error_is_not_made_under_a_lock() -> None:
+    with FaultServer(accept_upgrade(), read_until_close()) as server:
+        conn = wsclient.connect(server.url, proxy=None)
+        conn.abort()
+
+        class Garbage:
+            def __init__(self) -> None:
+                self.me = self
+
+            def __del__(self) -> None:
+                with pytest.raises(wsclient.ConnectionClosed):
+                    conn.send("bye")
+
+        def work() -> None:
+            for _ in range(60):
+                Garbage()
+                with pytest.raises(wsclient.ConnectionClosed):
+                    conn.send("x")
+
+        with eager_collector():
+            worker = threading.Thread(target=work, name="wsclient-test", daemon=True)
+            worker.start()
+            worker.join(BOUND)
+            assert not worker.is_alive()
+
+
+def test_ctrl_c_in_on_dropped_leaves_no_receipt_behind() -> None:
+    def on_dropped(_: wsclient.Connection, __: str | bytes) -> None:
+        raise KeyboardInterrupt
+
+    stalled = threading.Event()
+    with FaultServer(accept_upgrade(), read_until_close()) as server:
+        conn = wsclient.connect(
+            server.url,
+            proxy=None,
+            overflow=Overflow.DROP_OLDEST,
+            max_queued_messages=4,
+            max_queued_bytes=4,
+            on_dropped=on_dropped,
+        )
+        first = conn.send_future("0")
+        first.add_done_callback(lambda _: stalled.wait(BOUND))  # holds up the writer
+        receipts = [conn.send_future(str(number)) for number in range(1, 4)]
+        with pytest.raises(KeyboardInterrupt):
+            receipts.extend(conn.send_future("more") for _ in iter(int, 1))
+        stalled.set()
+        conn.close()
+        assert all(receipt.done() for receipt in receipts)
