@@ -1,4 +1,4 @@
-"""A project of bypasses and one of none: checker and ``--ws-forbid-raw`` each catch every one, and no more."""
+"""A project of bypasses and one of none: the checker and ``--ws-forbid-raw`` each catch all, and no more."""
 
 from __future__ import annotations
 
