@@ -296,6 +296,11 @@ WSPROTO_DIFFERS = [
         b"\x88\x02\x03\xf6",
         lambda ours, theirs: ours.close is not None and ours.close.code == 1014 and theirs.failure == 1002,
     ),
+    Difference(
+        "so with 1014 it does not come to the reason, where we find bytes that are not UTF-8",
+        b"\x88\x03\x03\xf6\xff",
+        lambda ours, theirs: ours.reason == "close reason is not UTF-8" and theirs.failure == 1002,
+    ),
 ]
 
 by_peer = pytest.mark.parametrize(
