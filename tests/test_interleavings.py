@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -19,10 +19,12 @@ import pytest
 from interleave.explorer import Explorer, Interleaving, Play
 from interleave.scenarios import FINAL, InboxStage, Stage
 
-from wsclient import control_lane, doorbell, inbox, room, send_queue, waiting_line
+from wsclient import control_lane, doorbell, fragments, front, inbox, room, send_queue, waiting_line
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Timeout
+from wsclient.fragments import Outcome as ChunkOutcome
+from wsclient.fragments import StreamSource
 from wsclient.frames import Frame, Opcode
 from wsclient.inbox import Inbox
 from wsclient.items import Batch, Entry, Item
@@ -32,7 +34,8 @@ from wsclient.send_queue import QueueState, SendQueue
 from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 
 EXPLORER = Explorer(
-    [send_queue, room, doorbell, waiting_line, control_lane, inbox, sys.modules[__name__]], helpers=[queue]
+    [send_queue, front, fragments, room, doorbell, waiting_line, control_lane, inbox, sys.modules[__name__]],
+    helpers=[queue],
 )
 MORE = int(os.environ.get("WSCLIENT_INTERLEAVE_BOUND", "0"))
 SEEDS = range(int(os.environ.get("WSCLIENT_INTERLEAVE_SEEDS", "20")))
@@ -212,6 +215,64 @@ def rouse(kind: Queue = SendQueue) -> Play:
     )
 
 
+def stream_and_message(kind: Queue = SendQueue) -> Play:
+    """A message that comes during a stream goes before it or after it, and a pong wherever it likes."""
+    stage = Stage.of(2, kind=kind)
+    pong = Frame(Opcode.PONG, b"1")
+    stage.must_be_written = [pong]
+    return stage.play(
+        streamer=stage.streamer("s", "1", "2"),
+        p=stage.producer("p", "a1"),
+        reader=lambda: stage.queue.control.put_pong(pong),
+        writer=stage.writer(),
+    )
+
+
+def two_streams(kind: Queue = SendQueue) -> Play:
+    """One after the other, in whatever order they have begun."""
+    stage = Stage.of(2, kind=kind)
+    return stage.play(s=stage.streamer("s", "1"), t=stage.streamer("t", "2"), writer=stage.writer())
+
+
+def stream_and_close(kind: Queue = SendQueue) -> Play:
+    """A stream that was accepted is finished before the close frame."""
+    stage = Stage.of(2, kind=kind)
+    return stage.play(
+        s=stage.streamer("s", "1"), closer=lambda: stage.queue.close(FINAL), writer=stage.writer()
+    )
+
+
+def stream_and_cut(kind: Queue = SendQueue) -> Play:
+    """A stream under way is given up whole, and its application told."""
+    stage = Stage.of(2, kind=kind)
+    stage.producer("main", "m1")()
+
+    def cutter() -> None:
+        stage.queue.cut(FINAL)
+
+    return stage.play(s=stage.streamer("s", "1"), cutter=cutter, writer=stage.writer())
+
+
+def full_stream(kind: Queue = SendQueue) -> Play:
+    """A chunk waits for room, with a time-out, and the connection ends meanwhile."""
+    stage = Stage.of(2, kind=kind)
+    chunks = "1" * (1 << 18), "2"
+    return stage.play(
+        s=stage.streamer("s", *chunks, timeout=1.0), ender=stage.queue.end, writer=stage.writer()
+    )
+
+
+def pieces_and_cut(kind: Queue = SendQueue) -> Play:
+    """A message in pieces, and the one behind it, are written whole or handed back whole."""
+    stage = Stage.of(4, kind=kind, fragment_size=2, max_batch=2)
+    stage.producer("main", "abcde", "b")()
+
+    def cutter() -> None:
+        stage.queue.cut(FINAL)
+
+    return stage.play(cutter=cutter, writer=stage.writer())
+
+
 # -- plays around the inbox -----------------------------------------------------------------------
 
 
@@ -288,6 +349,12 @@ PLAYS: dict[str, tuple[int, Callable[[], Play]]] = {
     "pongs and pings": (2, pongs_and_pings),
     "controls and close": (2, controls_and_close),
     "rouse": (2, rouse),
+    "stream and message": (1, stream_and_message),
+    "two streams": (1, two_streams),
+    "stream and close": (2, stream_and_close),
+    "stream and cut": (2, stream_and_cut),
+    "full stream": (1, full_stream),
+    "pieces and cut": (3, pieces_and_cut),
     "inbox: one consumer, size 1": (2, one_consumer),
     "inbox: one consumer, size 2": (2, lambda: one_consumer(size=2)),
     "inbox: two consumers, size 1": (1, two_consumers),
@@ -428,10 +495,10 @@ def _pop_all(waiting: deque[Item]) -> list[Item]:
 
 
 class _DoubleRoom(Room):
-    def give_back_small(self, count: int) -> None:
-        super().give_back_small(count)
-        if count > 1:
-            super().give_back_small(1)
+    def left(self, items: Sequence[Item]) -> None:
+        super().left(items)
+        if len(items) > 1:
+            super().left(items[:1])
 
 
 class TicketTwice(SendQueue):
@@ -439,7 +506,7 @@ class TicketTwice(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._room = _DoubleRoom(*args)
+        self._room = self._front._room = _DoubleRoom(*args)
         self._take_ticket = self._room.pool.pop
 
 
@@ -473,7 +540,35 @@ class TimeoutWins(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._line = _HastyLine(self.mutex)
+        self._line = self._front._line = _HastyLine(self.mutex)
+
+
+class CloseDoesNotWait(SendQueue):
+    """The close frame goes out as soon as the queue is empty, in the middle of a stream or not."""
+
+    def _take_final(self) -> Batch | None:
+        with self.mutex:
+            self._bell.stick()
+            if self._final is None or self.control or (self._state is QueueState.DRAINING and self.queue):
+                return None
+            self._state = QueueState.CUT
+            final, self._final = self._final, None
+            return Batch([final], entries=False, final=True)
+
+
+class _SilentSource(StreamSource):
+    def _accept(self, chunk: bytes) -> ChunkOutcome:
+        self._chunks.append(memoryview(chunk))
+        return ChunkOutcome.ACCEPTED
+
+
+class ChunkWithoutBell(SendQueue):
+    """A chunk does not wake the writer."""
+
+    def put_stream(self, opcode: Opcode) -> StreamSource:
+        source = _SilentSource(opcode, 10, self.mutex, self._bell)
+        self._when_open(lambda: self._enter_stream(source.item))
+        return source
 
 
 class LookThenRegister(Inbox[str]):
@@ -542,6 +637,8 @@ PLANTED: tuple[tuple[int, Callable[[], Play], str], ...] = (
     (2, lambda: one_producer(TicketTwice), "tickets of 2|3 messages queued at once"),
     (1, lambda: two_producers(FlagAfterLook), "forgotten in the queue"),
     (1, lambda: wait_with_timeout(TimeoutWins), "accepted .* written"),
+    (2, lambda: stream_and_close(CloseDoesNotWait), r"Streamed\(name='s'"),
+    (1, lambda: two_streams(ChunkWithoutBell), r"Streamed\(name='[st]'"),
     (1, lambda: one_consumer(LookThenRegister), "deadlock: .*consumer waits"),
     (1, lambda: one_consumer(LookThenPause), "deadlock: .*reader waits"),
     (2, lambda: last_item_and_close(CloseUnseen), "deadlock: [cd] waits"),

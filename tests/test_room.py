@@ -20,6 +20,10 @@ def admitted(room: Room, size: int) -> bool:
     return room.take(size)
 
 
+def leave(room: Room, *sizes: int) -> None:
+    room.left([bytes(size) for size in sizes])
+
+
 def fill(room: Room, size: int) -> int:
     count = 0
     while admitted(room, size):
@@ -56,11 +60,11 @@ def test_a_message_over_all_bounds_is_let_in_alone() -> None:
     room = Room(4, 400)
     assert room.take(1)
     assert not room.take(10_000)
-    room.give_back([1])
+    leave(room, 1)
     assert room.take(10_000)
     assert not room.take(0)
     assert not room.take(10_000)
-    room.give_back([10_000])
+    leave(room, 10_000)
     assert room.take(10_000)
 
 
@@ -70,7 +74,7 @@ def test_large_messages_share_the_tickets_that_their_bytes_need() -> None:
     assert room.take(150)  # 300 bytes: one more
     assert room.take(100)
     assert not room.take(0)
-    room.give_back([150])
+    leave(room, 150)
     assert room.take(0)
 
 
@@ -87,9 +91,9 @@ def test_while_somebody_waits_the_fast_path_is_shut() -> None:
 def test_scarce_is_less_than_a_quarter() -> None:
     room = Room(8, 800)
     assert fill(room, 1) == 8
-    room.give_back_small(1)
+    leave(room, 1)
     assert room.is_scarce
-    room.give_back_small(1)
+    leave(room, 1)
     assert not room.is_scarce
 
 
@@ -98,7 +102,7 @@ def test_what_was_refused_changed_nothing() -> None:
     assert room.take(390)
     assert not room.take(150)
     assert not room.take(400)
-    room.give_back([390])
+    leave(room, 390)
     assert not room.has_large
     assert fill(room, 100) == 4
 
@@ -143,10 +147,7 @@ class AnyOrder(RuleBasedStateMachine):
     def leave(self, data: st.DataObject) -> None:
         count = data.draw(st.integers(1, len(self.inside)))
         gone, self.inside = self.inside[:count], self.inside[count:]
-        if not self.room.has_large and data.draw(st.booleans()):
-            self.room.give_back_small(count)
-        else:
-            self.room.give_back(gone)
+        leave(self.room, *gone)
 
     @rule()
     def publish(self) -> None:
@@ -166,7 +167,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "room"):
-            self.room.give_back(self.inside)
+            leave(self.room, *self.inside)
             assert fill(self.room, 0) == min(self.max_messages, self.max_bytes)
 
 

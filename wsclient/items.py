@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from wsclient.frames import Frame, Opcode
 
-__all__ = ["Batch", "Entry", "Item", "is_message", "message_of", "payload_size"]
+__all__ = ["Batch", "Entry", "Item", "ends_message", "is_message", "message_of", "payload_size"]
 
 
 class Entry:
@@ -53,6 +53,14 @@ def is_message(item: Item) -> bool:
     if isinstance(item, Entry):
         return item.message is not None
     return not isinstance(item, Frame) or item.opcode < Opcode.CLOSE
+
+
+def ends_message(item: Item) -> bool:
+    """Tell whether a message of the application is complete once ``item`` is written."""
+    outgoing = item.outgoing if isinstance(item, Entry) else item
+    if isinstance(outgoing, Frame):
+        return outgoing.fin and outgoing.opcode < Opcode.CLOSE
+    return outgoing is not None
 
 
 def message_of(item: Item) -> str | bytes | None:

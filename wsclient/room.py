@@ -9,8 +9,10 @@ is full a little earlier than its bytes alone would say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
+
+from wsclient.items import Entry, Item, is_message
 
 __all__ = ["Room"]
 
@@ -21,6 +23,7 @@ class Room:
     """Tickets: how much more may be accepted. Guarded by ``SendQueue.mutex``, but for pops from ``pool``."""
 
     __slots__ = (
+        "_entries",
         "_held",
         "_large_bytes",
         "_large_count",
@@ -43,6 +46,12 @@ class Room:
         self._held = 0  # mutex: tickets that the large messages hold
         self._large_bytes = 0  # mutex
         self._large_count = 0  # mutex
+        self._entries = 0  # mutex: entries in the queue
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is an ``Entry`` in the queue."""
+        return self._entries > 0
 
     @property
     def has_large(self) -> bool:
@@ -96,8 +105,22 @@ class Room:
         self.pool.extend(repeat(None, self._spare))
         self._spare = 0
 
-    def give_back(self, sizes: Iterable[int]) -> None:
-        """Return the room of messages that have left the queue; their tickets are spare."""
+    def entered(self, item: Item) -> None:
+        """Note an item that enters the queue through the mutex."""
+        if isinstance(item, Entry):
+            self._entries += 1
+
+    def left(self, items: Sequence[Item]) -> None:
+        """Account for items that have left the queue: the tickets of messages are spare."""
+        if self._entries:
+            self._entries -= sum(isinstance(item, Entry) for item in items)
+            self._give_back(len(item) for item in items if is_message(item))
+        elif self._large_count:
+            self._give_back(map(len, items))
+        else:
+            self._spare += len(items)
+
+    def _give_back(self, sizes: Iterable[int]) -> None:
         for size in sizes:
             if size <= self.share:
                 self._spare += 1
@@ -109,7 +132,3 @@ class Room:
         )
         self._spare += self._held - needed
         self._held = needed
-
-    def give_back_small(self, count: int) -> None:
-        """The same for ``count`` messages of which none was large."""
-        self._spare += count

@@ -25,13 +25,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat
 from typing import NoReturn, TypeVar
 
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import QueueFull, SendTimeout
-from wsclient.frames import Frame
+from wsclient.fragments import FragmentLane, StreamSource, stop_streams
+from wsclient.frames import Frame, Opcode
+from wsclient.front import Front
 from wsclient.items import Batch, Entry, Item, is_message
 from wsclient.options import Overflow
 from wsclient.room import Room
@@ -40,8 +41,6 @@ from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 __all__ = ["QueueState", "SendQueue"]
 
 T = TypeVar("T")
-
-_CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
 
 class QueueState(enum.Enum):
@@ -62,6 +61,7 @@ class SendQueue(queue.Queue[Item]):
         max_bytes: bound of the queue, in bytes; one message larger than that is accepted alone.
         overflow: what ``put`` does when the queue is full.
         max_batch: size of a batch in bytes, so that control frames never wait long behind one.
+        fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
         refuse: raises the error for a message that comes after the close.
     """
 
@@ -73,6 +73,7 @@ class SendQueue(queue.Queue[Item]):
         refuse: Callable[[], NoReturn],
         overflow: Overflow = Overflow.BLOCK,
         max_batch: int = 256 * 1024,
+        fragment_size: int | None = None,
     ) -> None:
         super().__init__(max_messages)
         # Nobody notifies these here: get() or join() shall fail, not wait for ever.
@@ -83,7 +84,6 @@ class SendQueue(queue.Queue[Item]):
         self._append = self.queue.append
         self._overflow = overflow
         self._max_batch = max_batch
-        self._chunk = max(1, min(_CHUNK, max_batch // self._share))
         self.refuse = refuse
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
@@ -91,13 +91,14 @@ class SendQueue(queue.Queue[Item]):
         self._barred = False  # any thread: everything is refused, without a look at the mutex
         self._line = WaitingLine(self.mutex)
         self.control = ControlLane(self.mutex, self._bell)
-        self._entries = 0  # mutex: entries in `queue`
+        self._lane = FragmentLane(fragment_size)  # mutex
+        self._front = Front(
+            self.queue, self._room, self._line, self._lane, enter=self._enter, max_batch=max_batch
+        )
         self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
         self.dropped = 0  # mutex: messages given up by overflow="drop_oldest"
-        self.high_messages = 0  # writer thread
-        self.high_bytes = 0  # writer thread
 
     # -- producers: any thread ------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class SendQueue(queue.Queue[Item]):
         waiter = self._when_open(lambda: self._admit_or_queue_up(item, block))
         if waiter is None:
             return
-        outcome = self._line.wait(waiter, timeout, self._serve_line)
+        outcome = self._line.wait(waiter, timeout, self._front.serve_line)
         if outcome is Outcome.WAITING:
             raise SendTimeout(f"the send queue stayed full for {timeout} s; the message was not accepted")
         if outcome is Outcome.REFUSED:
@@ -172,14 +173,23 @@ class SendQueue(queue.Queue[Item]):
         return True
 
     def _enter(self, item: Item) -> None:
-        if isinstance(item, Entry):
-            self._entries += 1
+        self._room.entered(item)
         self._append(item)
         self._bell.ring()
 
     def put_mark(self, entry: Entry) -> None:
         """Queue something that is no message and needs no room, behind everything accepted so far."""
         self._when_open(lambda: self._enter(entry))
+
+    def put_stream(self, opcode: Opcode) -> StreamSource:
+        """Queue a message that comes in chunks, behind everything accepted so far. It needs no room here."""
+        source = StreamSource(opcode, self._lane.fragment_size or self._max_batch, self.mutex, self._bell)
+        self._when_open(lambda: self._enter_stream(source.item))
+        return source
+
+    def _enter_stream(self, item: Item) -> None:
+        self._lane.streams += 1
+        self._enter(item)
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
@@ -196,7 +206,7 @@ class SendQueue(queue.Queue[Item]):
         for position, item in enumerate(list[Item](self.queue)):
             if is_message(item):
                 del self.queue[position]
-                self._left([item])
+                self._room.left([item])
                 self.dropped += 1
                 return item
         raise QueueFull("no message is left to drop, and there is still no room")
@@ -232,8 +242,10 @@ class SendQueue(queue.Queue[Item]):
             if self._state is not QueueState.CUT:
                 self._state = QueueState.CUT
                 self._bell.stick()  # before the last look: who appends after it has to look, too
+                self._leftover += self._lane.drop()
                 while self.queue:
                     self._leftover.append(self.queue.popleft())
+                stop_streams(self._leftover)
                 self._final = final
             elif self._final is not None:
                 self._final = final
@@ -274,7 +286,7 @@ class SendQueue(queue.Queue[Item]):
         """Return what to write next, or ``None``: control frames, else messages, else the final frame."""
         if self.control:
             return self._take_control()
-        if self.queue and (batch := self._take_messages()):
+        if (self.queue or self._lane) and (batch := self._take_messages()):
             return batch
         return None if self._final is None else self._take_final()
 
@@ -289,47 +301,14 @@ class SendQueue(queue.Queue[Item]):
         with self.mutex:
             if self._state is QueueState.CUT:
                 return None
-            depth = len(self.queue)
-            items, size = _pop_batch(self.queue, self._max_batch, 1 if self._room.has_large else self._chunk)
-            self._note_depth(depth, size, len(items))
-            has_entries = self._left(items)
-            # Not after each batch: waking a thread costs as much as encoding ten messages.
-            if self._state is QueueState.OPEN and not (self._line and self.queue and self._room.is_scarce):
-                self._serve_line()
-        return Batch(items, entries=has_entries)
-
-    def _note_depth(self, depth: int, size: int, count: int) -> None:
-        if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
-            self.high_messages = max(self.high_messages, depth)
-            size += self.queued_bytes()
-        if size > self.high_bytes:
-            self.high_bytes = size
-
-    def _left(self, items: list[Item]) -> bool:
-        # Account for items that have left the queue; say whether there may be an Entry among them.
-        has_entries = self._entries > 0
-        if has_entries:
-            self._entries -= sum(isinstance(item, Entry) for item in items)
-            self._room.give_back(len(item) for item in items if is_message(item))
-        elif self._room.has_large:
-            self._room.give_back(map(len, items))
-        else:
-            self._room.give_back_small(len(items))
-        return has_entries
-
-    def _serve_line(self) -> None:
-        if self._line:
-            self._line.serve(self._room.take, self._enter)
-        if self._line:
-            self._room.withdraw()
-        else:
-            self._room.publish()
+            return self._front.take(self._state is QueueState.OPEN)
 
     def _take_final(self) -> Batch | None:
         with self.mutex:
             self._bell.stick()  # before the last look: who appends after it finds the queue cut
             # A pong from before the close may have come since take() looked for one.
-            if self._final is None or self.control or (self._state is QueueState.DRAINING and self.queue):
+            draining = self._state is QueueState.DRAINING and (self.queue or self._lane)
+            if self._final is None or self.control or draining:
                 return None
             self._state = QueueState.CUT
             final, self._final = self._final, None
@@ -340,14 +319,26 @@ class SendQueue(queue.Queue[Item]):
         self._bell.sleep(timeout, self._ready)
 
     def _ready(self) -> bool:
-        if self._final is not None:
+        if self._state is QueueState.CUT:
+            return self._final is not None
+        if self.control:
             return True
-        return self._state is QueueState.OPEN and bool(self.queue or self.control)
+        return self._lane.ready() if self._lane else bool(self.queue) or self._final is not None
 
     def rouse(self) -> None:
         """End the writer's present or next ``wait``: its deadlines have changed. Thread-safe."""
         with self.mutex:
             self._bell.nudge()
+
+    @property
+    def high_messages(self) -> int:
+        """Messages that have waited at the same time, at most."""
+        return self._front.high_messages
+
+    @property
+    def high_bytes(self) -> int:
+        """Their payload bytes."""
+        return self._front.high_bytes
 
     def queued_bytes(self) -> int:
         """Payload bytes that wait in the queue."""
@@ -361,15 +352,3 @@ def _take_back(waiting: deque[Item], item: Item) -> bool:
             del waiting[position]
             return True
     return False
-
-
-def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[Item], int]:
-    # `chunk` messages between two looks at the size: many of small ones, one by one of large ones.
-    popleft = waiting.popleft
-    items: list[Item] = []
-    size = 0
-    while size < max_size and waiting:
-        some = [popleft() for _ in repeat(None, min(chunk, len(waiting)))]
-        items += some
-        size += sum(map(len, some))
-    return items, size

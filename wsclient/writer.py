@@ -15,7 +15,7 @@ from typing import Protocol
 
 from wsclient.exceptions import WSClientError
 from wsclient.frames import Outgoing, encode_batch, fully_written, wire_size
-from wsclient.items import Batch, Entry, Item, is_message
+from wsclient.items import Batch, Entry, Item, ends_message
 from wsclient.keepalive import Keepalive, resolve_future
 from wsclient.send_queue import SendQueue
 from wsclient.stats import WriteCounters
@@ -186,7 +186,7 @@ class Writer:
 
     def _settle(self, items: Sequence[Item]) -> None:
         self._keepalive.progressed(monotonic(), whole=True)
-        self.counters.messages_sent += sum(map(is_message, items))
+        self.counters.messages_sent += sum(map(ends_message, items))
         for item in items:
             if isinstance(item, Entry) and item.future is not None:
                 resolve_future(item.future, None)

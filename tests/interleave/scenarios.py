@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from interleave.explorer import Play
 from wsclient.exceptions import QueueFull, SendTimeout, Timeout
+from wsclient.fragments import Outcome as ChunkOutcome
+from wsclient.fragments import StreamEntry, StreamSource
 from wsclient.frames import Frame, Opcode
 from wsclient.inbox import Inbox, InboxClosed
 from wsclient.items import Entry, Item, is_message, message_of
@@ -30,6 +32,20 @@ def refuse() -> NoReturn:
 
 
 @dataclass
+class Streamed:
+    """A stream, and what its application was told."""
+
+    name: str
+    source: StreamSource = field(repr=False)
+    accepted: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    def put(self, chunk: str, timeout: float) -> None:
+        if self.source.put(chunk.encode(), timeout) is ChunkOutcome.ACCEPTED:
+            self.accepted.append(chunk)
+
+
+@dataclass
 class Stage:
     """A send queue, and what everybody was told about it.
 
@@ -46,6 +62,7 @@ class Stage:
     must_be_written: list[Item] = field(default_factory=list)
     writer_ended: bool = False
     marks: int = 0
+    streams: list[Streamed] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -56,8 +73,16 @@ class Stage:
         kind: type[SendQueue] = SendQueue,
         overflow: Overflow = Overflow.BLOCK,
         max_batch: int = 256 * 1024,
+        fragment_size: int | None = None,
     ) -> Stage:
-        queue = kind(max_messages, max_bytes, refuse=refuse, overflow=overflow, max_batch=max_batch)
+        queue = kind(
+            max_messages,
+            max_bytes,
+            refuse=refuse,
+            overflow=overflow,
+            max_batch=max_batch,
+            fragment_size=fragment_size,
+        )
         return cls(queue, max_messages, max_bytes)
 
     # -- what the threads do --------------------------------------------------------------------------
@@ -107,6 +132,23 @@ class Stage:
 
         return produce
 
+    def streamer(self, name: str, *chunks: str, timeout: float = 60.0) -> Callable[[], None]:
+        """Open a stream, put the chunks, end it. What becomes of each is noted."""
+        self.marks += 1
+
+        def stream() -> None:
+            try:
+                source = self.queue.put_stream(Opcode.TEXT)
+            except Refused:
+                return
+            streamed = Streamed(name, source)
+            self.streams.append(streamed)
+            for chunk in chunks:
+                streamed.put(chunk, timeout)
+            streamed.ended = source.end() is ChunkOutcome.ACCEPTED
+
+        return stream
+
     def writer(self, *timeouts: float) -> Callable[[], None]:
         """The loop of ``Writer``: take, or wait; the first waits with time-outs."""
 
@@ -138,13 +180,29 @@ class Stage:
         assert not queue.mutex.locked(), "somebody rests under the mutex"
         assert not queue.queue, f"{list(queue.queue)} was forgotten in the queue while the writer rests"
         self._check_items()
+        self._check_streams()
         self._check_order()
         self._check_final()
         self._check_room()
 
+    def _check_streams(self) -> None:
+        messages = list(_fragmented(self.written))
+        leftover = set(map(id, self.queue.leftover()))
+        for streamed in self.streams:
+            receipt = streamed.source.receipt
+            whole = [message for message in messages if message[-1].future is receipt]
+            assert len(whole) + (id(streamed.source.item) in leftover) == 1, f"{streamed}: {whole}"
+            if whole:
+                frames = [entry.outgoing for entry in whole[0] if isinstance(entry.outgoing, Frame)]
+                payload = b"".join(frame.payload for frame in frames).decode()
+                assert payload == "".join(streamed.accepted), f"{streamed}: written as {payload}"
+                assert streamed.ended, streamed
+            else:
+                assert self.queue._state is QueueState.CUT, f"{streamed} was forgotten"
+
     def _check_items(self) -> None:
-        leftover = self.queue.leftover()
-        out = [item for item in self.written if _is_accounted(item)]
+        leftover = [item for item in self.queue.leftover() if not isinstance(item, StreamEntry)]
+        out = list(_accounted(self.written))
         accepted = list(chain(*self.accepted.values()))
         came_to = Counter(map(id, chain(out, leftover, self.dropped)))
         told = Counter(map(id, accepted))
@@ -157,7 +215,7 @@ class Stage:
 
     def _check_order(self) -> None:
         # What was left over is the tail of what was accepted: no holes.
-        stream = [*self.written, *self.queue.leftover()]
+        stream = [*_accounted(self.written), *self.queue.leftover()]
         for name, accepted in self.accepted.items():
             ids = set(map(id, accepted)) - set(map(id, self.dropped))
             mine = [item for item in stream if id(item) in ids]
@@ -180,6 +238,31 @@ class Stage:
             free = len(room.pool) + room._spare + room._reserve
             assert free == room._tickets, f"{free} tickets of {room._tickets} are free in an empty queue"
             assert not room.has_large, "a large message still holds tickets in an empty queue"
+
+
+def _fragmented(written: Sequence[Item]) -> Iterator[list[Entry]]:
+    """The messages in fragments: nothing but control frames may stand in one (RFC 6455, section 5.4)."""
+    message: list[Entry] = []
+    for item in written:
+        frame = item.outgoing if isinstance(item, Entry) else item
+        if not isinstance(frame, Frame):
+            assert not message or frame is None, f"{item!r} in the middle of another message"
+        elif frame.opcode < Opcode.CLOSE:
+            assert isinstance(item, Entry)
+            assert (frame.opcode is Opcode.CONTINUATION) is bool(message), f"{frame} after {message}"
+            message.append(item)
+            if frame.fin:
+                yield message
+                message = []
+
+
+def _accounted(written: Sequence[Item]) -> Iterator[Item]:
+    """What was accepted, as it was: of a message in pieces the whole, when its last one is written."""
+    for item in written:
+        if isinstance(item, Entry) and isinstance(item.outgoing, Frame) and item.message is not None:
+            yield item.message
+        elif _is_accounted(item):
+            yield item
 
 
 def _is_accounted(item: Item) -> bool:

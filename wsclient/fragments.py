@@ -1,0 +1,276 @@
+"""Messages that go out in several frames (RFC 6455, section 5.4): streams, and large messages in pieces.
+
+The protocol allows one fragmented message at a time, with nothing but control frames between its
+fragments. So the queue has one :class:`FragmentLane`. An item that goes out in fragments takes its place in
+the queue like any other; once it is at the front it occupies the lane, and other messages wait until its last
+fragment is taken. Who sends them has room and time-outs as always; control frames never come here.
+
+All of it works under the mutex of the queue.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from wsclient.doorbell import Doorbell
+from wsclient.frames import Frame, Opcode
+from wsclient.items import Batch, Entry, Item, message_of
+
+__all__ = ["FragmentLane", "Outcome", "StreamEntry", "StreamSource", "stop_streams"]
+
+_STREAM_BYTES = 1 << 18  # what a stream holds between application and writer, at most
+
+
+class Source(Protocol):
+    """Where the fragments of one message come from.
+
+    Attributes:
+        item: what stands for the message in the account of unsent items, until its last fragment is taken.
+    """
+
+    item: Item
+
+    def ready(self) -> bool:
+        """Whether there is a fragment to take."""
+
+    def take(self) -> Frame:
+        """Take the next fragment; FIN is set on the last one."""
+
+
+class Pieces:
+    """A message that is whole already, cut so that control frames go between its pieces."""
+
+    __slots__ = ("_opcode", "_payload", "_size", "item")
+
+    def __init__(self, item: Item, size: int) -> None:
+        outgoing = item.outgoing if isinstance(item, Entry) else item
+        frame = _frame_of(outgoing)
+        self.item = item
+        self._size = size
+        # Writer thread:
+        self._opcode = frame.opcode
+        self._payload = memoryview(frame.payload)
+
+    def ready(self) -> bool:
+        return True
+
+    def take(self) -> Frame:
+        piece, self._payload = self._payload[: self._size], self._payload[self._size :]
+        frame = Frame(self._opcode, bytes(piece), fin=not self._payload)
+        self._opcode = Opcode.CONTINUATION
+        return frame
+
+
+def _frame_of(outgoing: str | bytes | Frame | None) -> Frame:
+    assert outgoing is not None, "a mark has no payload"
+    if isinstance(outgoing, str):
+        return Frame(Opcode.TEXT, outgoing.encode())
+    return Frame(Opcode.BINARY, outgoing) if isinstance(outgoing, bytes) else outgoing
+
+
+class StreamEntry(Entry):
+    """Stands in the queue for a stream that has not begun."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: StreamSource, receipt: Future[None]) -> None:
+        super().__init__(None, future=receipt)
+        self.source = source
+
+
+class _Phase(enum.Enum):
+    OPEN = "open"  # more chunks may come
+    ENDED = "ended"  # the application has said that there are no more
+    STOPPED = "stopped"  # the connection takes no more
+
+
+class Outcome(enum.Enum):
+    """What came of a chunk."""
+
+    ACCEPTED = "accepted"
+    NO_ROOM = "no room"
+    ENDED = "ended"
+    STOPPED = "stopped"
+
+
+class StreamSource:
+    """A message whose end the application has not told yet: a few chunks between it and the writer.
+
+    Args:
+        opcode: ``TEXT`` or ``BINARY``.
+        fragment_size: payload bytes of a fragment, at most.
+        mutex, bell: of the queue.
+    """
+
+    def __init__(self, opcode: Opcode, fragment_size: int, mutex: threading.Lock, bell: Doorbell) -> None:
+        self.receipt: Future[None] = Future()  # resolved once the last fragment is written
+        self.receipt.set_running_or_notify_cancel()
+        self.item: Item = StreamEntry(self, self.receipt)
+        self._fragment_size = fragment_size
+        self._bell = bell
+        self._mutex = mutex  # guards what follows
+        self._opcode = opcode
+        self._chunks: deque[memoryview] = deque()
+        self._size = 0
+        self._phase = _Phase.OPEN
+        self._waiters: list[threading.Lock] = []  # each is released once, by whoever takes it off the list
+
+    # -- any thread of the application ----------------------------------------------------------------
+
+    def put(self, chunk: bytes, timeout: float) -> Outcome:
+        """Add a chunk, waiting for room at most ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        in_time = True
+        while in_time:
+            waiter = threading.Lock()
+            waiter.acquire()
+            with self._mutex:
+                outcome = self._accept(chunk)
+                if outcome is not Outcome.NO_ROOM:
+                    return outcome
+                self._waiters.append(waiter)
+            in_time = self._wait(waiter, deadline)
+        return Outcome.NO_ROOM
+
+    def _wait(self, waiter: threading.Lock, deadline: float) -> bool:
+        woken = False
+        try:
+            woken = waiter.acquire(timeout=max(deadline - time.monotonic(), 0))
+        finally:
+            if not woken:  # too late, or Ctrl-C
+                with self._mutex:
+                    woken = waiter not in self._waiters
+                    if not woken:
+                        self._waiters.remove(waiter)
+        return woken
+
+    def _accept(self, chunk: bytes) -> Outcome:
+        if self._phase is not _Phase.OPEN:
+            return Outcome.STOPPED if self._phase is _Phase.STOPPED else Outcome.ENDED
+        if self._size and self._size + len(chunk) > _STREAM_BYTES:
+            return Outcome.NO_ROOM
+        self._chunks.append(memoryview(chunk))
+        self._size += len(chunk)
+        self._bell.ring()
+        return Outcome.ACCEPTED
+
+    def end(self) -> Outcome:
+        """Say that the message is complete."""
+        with self._mutex:
+            outcome = self._accept(b"")
+            if outcome is Outcome.ACCEPTED:
+                self._phase = _Phase.ENDED
+            return outcome
+
+    # -- under the mutex ------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more chunks: the connection has ended."""
+        self._phase = _Phase.STOPPED
+        self._chunks.clear()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        while self._waiters:
+            self._waiters.pop().release()
+
+    def ready(self) -> bool:
+        return bool(self._chunks)
+
+    def take(self) -> Frame:
+        payload = b"".join(self._next_parts())
+        self._size -= len(payload)
+        self._wake_all()
+        frame = Frame(self._opcode, payload, fin=self._phase is _Phase.ENDED and not self._chunks)
+        self._opcode = Opcode.CONTINUATION
+        return frame
+
+    def _next_parts(self) -> list[memoryview]:
+        # Views, because cutting a fragment off a large chunk must not copy the rest of it.
+        parts: list[memoryview] = []
+        left = self._fragment_size
+        while self._chunks and (left or not self._chunks[0]):
+            chunk = self._chunks.popleft()
+            parts.append(chunk[:left])
+            if len(chunk) > left:
+                self._chunks.appendleft(chunk[left:])
+            left -= len(parts[-1])
+        return parts
+
+
+class FragmentLane:
+    """The one message that is on its way in fragments, if there is one. Guarded by the queue's mutex.
+
+    Args:
+        fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
+    """
+
+    __slots__ = ("_source", "fragment_size", "streams")
+
+    def __init__(self, fragment_size: int | None) -> None:
+        self.fragment_size = fragment_size
+        self.streams = 0  # under the mutex: streams that wait in the queue
+        self._source: Source | None = None  # under the mutex; written by the writer thread but for `drop`
+
+    def __bool__(self) -> bool:
+        return self._source is not None
+
+    def ready(self) -> bool:
+        """Whether there is a fragment to take."""
+        source = self._source  # once: the writer asks without the mutex before it sleeps
+        return source is not None and source.ready()
+
+    def first_of(self, items: Sequence[Item]) -> int:
+        """Tell where in ``items`` the first one is that goes out in fragments; their number if none does."""
+        size = math.inf if self.fragment_size is None else self.fragment_size
+        if not self.streams and (size == math.inf or max(map(len, items)) <= size):
+            return len(items)
+        found = (
+            index for index, item in enumerate(items) if isinstance(item, StreamEntry) or len(item) > size
+        )
+        return next(found, len(items))
+
+    def begin(self, item: Item) -> None:
+        """Occupy the lane with an item that ``first_of`` has found."""
+        if isinstance(item, StreamEntry):
+            self.streams -= 1
+            self._source = item.source
+        else:
+            assert self.fragment_size is not None, "first_of has found nothing else"
+            self._source = Pieces(item, self.fragment_size)
+
+    def take(self, max_bytes: int) -> Batch | None:
+        """Take fragments until they have ``max_bytes``, there are no more, or the message is complete."""
+        entries: list[Item] = []
+        size = 0
+        while size < max_bytes and self._source is not None and self._source.ready():
+            frame = self._source.take()
+            size += len(frame)
+            entries.append(self._entry(frame, self._source))
+        return Batch(entries, entries=True) if entries else None
+
+    def _entry(self, frame: Frame, source: Source) -> Entry:
+        if not frame.fin:
+            return Entry(frame)
+        self._source = None
+        future = source.item.future if isinstance(source.item, Entry) else None
+        return Entry(frame, message=message_of(source.item), future=future)
+
+    def drop(self) -> list[Item]:
+        """Give up the message under way, and hand back what stands for it."""
+        source, self._source = self._source, None
+        return [] if source is None else [source.item]
+
+
+def stop_streams(items: Sequence[Item]) -> None:
+    """Stop every stream among what was cut off. The caller holds the mutex."""
+    for item in items:
+        if isinstance(item, StreamEntry):
+            item.source.stop()
