@@ -29,9 +29,14 @@ ROOMS = (
     "_version",
     "exceptions",
     "frames",
+    "deflate",
     "protocol",
     "options",
     "transport",
+    "http1",
+    "environment",
+    "proxy",
+    "socks",
     "handshake",
     "items",
     "room",
@@ -51,13 +56,15 @@ ROOMS = (
     "reader",
     "lifetime",
     "session",
+    "receive_stream",
+    "send_stream",
     "connection",
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
 ON_TOP = frozenset({"check", "testing"})
 
-PURE = frozenset({"_version", "exceptions", "frames", "protocol", "options"})
+PURE = frozenset({"_version", "exceptions", "frames", "deflate", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(
     {"_thread", "asyncio", "multiprocessing", "select", "selectors", "signal", "socket", "ssl", "subprocess"}
     | {"threading", "time"}
@@ -67,12 +74,13 @@ ONLY_IMPORTER: Mapping[str, str] = MappingProxyType(
         "select": "transport",
         "selectors": "transport",
         "socket": "transport",
+        "socksio": "socks",
         "ssl": "transport",
         "websocket": "handshake",
     }
 )
 CALLABLES_ONLY = frozenset({"writer", "reader"})  # they take plain callables and never know a Connection
-NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", f"{PACKAGE}.testing"})
+NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", "socksio", f"{PACKAGE}.testing"})
 
 FUNCTION_LINES = 60
 CLASS_LINES = 300

@@ -55,7 +55,7 @@ class Application:
 
 def run_all(callbacks: Callbacks) -> None:
     callbacks.opened()
-    callbacks.messages(["a", b"b"])
+    callbacks.received(["a", b"b"])
     callbacks.dropped("c")
     callbacks.closed(1000, "bye")
 
@@ -142,7 +142,7 @@ def test_an_exception_in_on_error_is_only_logged(caplog: pytest.LogCaptureFixtur
     application = Application(on_message=first, on_error=second)
     callbacks = application.callbacks()
     with caplog.at_level(logging.ERROR):
-        callbacks.messages(["a"])
+        callbacks.received(["a"])
         callbacks.failed(ValueError("other"))
     assert [call[0] for call in application.seen] == ["on_message", "on_error", "on_error"]
     assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [first, second, second]
@@ -171,7 +171,7 @@ def test_a_callback_without_a_name(caplog: pytest.LogCaptureFixture) -> None:
 def test_directly() -> None:
     application = Application()
     callbacks = application.callbacks()
-    runner = Direct(callbacks.messages)
+    runner = Direct(callbacks.received)
     runner.call(callbacks.opened)
     runner.deliver(["a"])
     runner.stop_waiting()

@@ -3,232 +3,59 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import errno
-import hashlib
 import logging
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from conftest import HOST, TLS
+from scripted import (
+    BOUND,
+    HELLO_BACK,
+    SECRET,
+    SHORT,
+    Peer,
+    Script,
+    ScriptedServer,
+    answer,
+    assert_cancelled,
+    assert_echoes,
+    assert_timed_out,
+    black_hole,
+    dial,
+    dial_and_close,
+    dialling,
+    failure,
+    header,
+    headers,
+    http_tunnel,
+    needs_ipv6,
+    read_exactly,
+    redirect,
+    serving,
+    silent,
+    silent_after_request,
+    upgrade,
+)
 from websocket import WebSocketException, _handshake
 from websockets.sync.server import Server, ServerConnection, serve
 
 from wsclient import handshake as handshake_module
+from wsclient.deflate import Deflate
 from wsclient.exceptions import ConnectFailed, HandshakeError, HandshakeTimeout
-from wsclient.handshake import (
-    Dial,
-    Response,
-    Step,
-    Upgraded,
-    check_upgrade,
-    environment_proxy,
-    parse_response,
-)
-from wsclient.options import Credentials, Options, Proxy, parse_url
-from wsclient.transport import DialStream, Transport
-
-BOUND = 10.0  # seconds; nothing here takes nearly that long
-SHORT = 0.2  # seconds; a deadline that is meant to pass
-SECRET = "s3cr3t"
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-# -- scripted servers ---------------------------------------------------------------------------------
-
-
-class Peer:
-    """The server's end of one connection. Every wait is bounded by the socket's time-out."""
-
-    def __init__(self, sock: socket.socket, requests: list[str]) -> None:
-        self.sock = sock
-        self.requests = requests
-
-    def read_request(self) -> str:
-        """Read a request head and remember it."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            data = self.sock.recv(65536)
-            assert data, "the client left in the middle of its request"
-            head += data
-        self.requests.append(head.decode())
-        return self.requests[-1]
-
-    def accept_upgrade(self, *more: str, behind: bytes = b"") -> None:
-        """Answer as a WebSocket server does."""
-        key = header(self.read_request(), "Sec-WebSocket-Key")
-        accept = base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
-        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        lines += [f"Sec-WebSocket-Accept: {accept}", *more, "", ""]
-        self.send("\r\n".join(lines).encode() + behind)
-
-    def answer(self, *lines: str, body: bytes = b"") -> None:
-        """Read the request and answer with these lines."""
-        self.read_request()
-        self.send("\r\n".join([*lines, "", ""]).encode() + body)
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def wait_until_left(self) -> None:
-        """Read until the client is gone."""
-        with suppress(ConnectionResetError):
-            while self.sock.recv(65536):
-                pass
-
-
-Script = Callable[[Peer], None]
-
-
-class ScriptedServer:
-    """Serves one script per connection, in order, in a thread."""
-
-    def __init__(
-        self, scripts: tuple[Script, ...], listener: socket.socket, tls: ssl.SSLContext | None
-    ) -> None:
-        self.requests: list[str] = []
-        self.port = 0 if listener.family == socket.AF_UNIX else int(listener.getsockname()[1])
-        self._stopping = threading.Event()
-        self._scripts = scripts
-        self._listener = listener
-        self._tls = tls
-        self._done: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="scripted-server")
-
-    @property
-    def authority(self) -> str:
-        return f"localhost:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"{'wss' if self._tls else 'ws'}://{self.authority}"
-
-    def __enter__(self) -> ScriptedServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._stopping.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(BOUND)
-        self._listener.close()
-        if kind is None:
-            self._done.result(0)
-
-    def _run(self) -> None:
-        try:
-            for script in self._scripts:
-                self._serve(script)
-            self._done.set_result(None)
-        except BaseException as error:
-            self._done.set_exception(error)
-
-    def _serve(self, script: Script) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            assert self._stopping.is_set(), "nobody connected"
-            return
-        sock.settimeout(BOUND)
-        with sock:
-            if self._tls is None:
-                script(Peer(sock, self.requests))
-                return
-            with self._tls.wrap_socket(sock, server_side=True) as wrapped:
-                script(Peer(wrapped, self.requests))
-
-
-def serving(*scripts: Script, tls: ssl.SSLContext | None = None) -> ScriptedServer:
-    listener = socket.create_server((HOST, 0))
-    listener.settimeout(BOUND)
-    return ScriptedServer(scripts, listener, tls)
-
-
-def upgrade(*more: str, behind: bytes = b"") -> Script:
-    return lambda peer: peer.accept_upgrade(*more, behind=behind)
-
-
-def answer(*lines: str, body: bytes = b"") -> Script:
-    return lambda peer: peer.answer(*lines, body=body)
-
-
-def redirect(location: str, status: int = 302) -> Script:
-    return answer(f"HTTP/1.1 {status} Found", f"Location: {location}", "Content-Length: 0")
-
-
-def silent(peer: Peer) -> None:
-    peer.wait_until_left()
-
-
-def silent_after_request(peer: Peer) -> None:
-    peer.read_request()
-    peer.wait_until_left()
-
-
-def header(request: str, name: str) -> str:
-    (value,) = headers(request, name)
-    return value
-
-
-def headers(request: str, name: str) -> list[str]:
-    return re.findall(rf"(?im)^{name}: (.*)\r$", request)
-
-
-# -- dialling -----------------------------------------------------------------------------------------
-
-
-def dial(url: str, seconds: float = BOUND, **options: Any) -> Upgraded:
-    options.setdefault("proxy", None)
-    return Dial(url, Options(**options)).run(time.monotonic() + seconds)
-
-
-def dial_and_close(url: str, **options: Any) -> Upgraded:
-    upgraded = dial(url, **options)
-    upgraded.transport.close()
-    return upgraded
-
-
-def failure(url: str, seconds: float = BOUND, **options: Any) -> HandshakeError:
-    """The error of a dial that must fail."""
-    with pytest.raises(HandshakeError) as caught:
-        dial(url, seconds, **options)
-    return caught.value
-
-
-def read_exactly(transport: Transport, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        buffer = bytearray(size - len(received))
-        count = transport.recv_into(memoryview(buffer))
-        assert count, "the stream ended early"
-        received += buffer[:count]
-    return received
-
-
-HELLO = b"\x81\x85\0\0\0\0hello"  # a masked text frame; the mask is zero
-HELLO_BACK = b"\x81\x05hello"
-
-
-def assert_echoes(upgraded: Upgraded) -> None:
-    """The upgraded stream carries frames; then the peer is told goodbye."""
-    transport = upgraded.transport
-    transport.own_writes()
-    assert transport.send(memoryview(HELLO), BOUND) == len(HELLO)
-    assert read_exactly(transport, len(HELLO_BACK)) == HELLO_BACK
-    transport.send(memoryview(b"\x88\x80\0\0\0\0"), BOUND)
-    assert read_exactly(transport, 2) == b"\x88\x00"
-    transport.close()
+from wsclient.handshake import Dial, Step, check_upgrade
+from wsclient.http1 import Response, parse_response
+from wsclient.options import Credentials, Options, parse_url
+from wsclient.transport import DialStream
 
 
 @contextmanager
@@ -588,7 +415,6 @@ GOOD = {
         ({"sec-websocket-accept": ""}, (), "wrong Sec-WebSocket-Accept"),
         ({"sec-websocket-accept": "S3PPLMBITXAQ9KYGZZHZRBK+XOO="}, (), "wrong Sec-WebSocket-Accept"),
         ({"sec-websocket-accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\xff"}, (), "wrong Sec-WebSocket-Accept"),
-        ({"sec-websocket-extensions": "permessage-deflate"}, (), "extension that was not offered"),
         ({"sec-websocket-protocol": "v1"}, (), "subprotocol that was not offered"),
         ({"sec-websocket-protocol": "v3"}, ("v1", "v2"), "subprotocol that was not offered"),
         ({"sec-websocket-protocol": "V1"}, ("v1", "v2"), "subprotocol that was not offered"),
@@ -607,7 +433,7 @@ def test_good_101_responses() -> None:
     assert check_upgrade(Response(101, GOOD, b""), KEY, ()) is None
     assert check_upgrade(Response(101, GOOD, b""), KEY, ("v1",)) is None
     several = GOOD | {"upgrade": "WebSocket", "connection": "keep-alive, upgrade"}
-    chosen = several | {"sec-websocket-protocol": "v2", "sec-websocket-extensions": ""}
+    chosen = several | {"sec-websocket-protocol": "v2"}
     assert check_upgrade(Response(101, chosen, b""), KEY, ("v1", "v2")) == "v2"
 
 
@@ -630,9 +456,9 @@ def test_wrong_101_response(lines: list[str], complaint: str) -> None:
 
 
 def test_subprotocol_nobody_asked_for_over_the_wire() -> None:
-    with serving(upgrade("Sec-WebSocket-Protocol: v9"), upgrade("Sec-WebSocket-Extensions: x")) as server:
+    with serving(upgrade("Sec-WebSocket-Protocol: v9"), upgrade("Sec-WebSocket-Protocol: v9")) as server:
         assert "subprotocol that was not offered" in str(failure(server.url, subprotocols=["v1"]))
-        assert "extension that was not offered" in str(failure(server.url))
+        assert "subprotocol that was not offered" in str(failure(server.url))
 
 
 def test_what_websocket_client_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -659,6 +485,59 @@ def test_time_out_of_the_system_is_a_failed_connection(monkeypatch: pytest.Monke
     assert isinstance(error, ConnectFailed)
     assert not isinstance(error, HandshakeTimeout)
     assert "upgrade failed: Connection timed out" in str(error)
+
+
+# -- compression --------------------------------------------------------------------------------------
+
+
+def test_compression_is_offered_only_if_asked_for() -> None:
+    request, _ = request_for()
+    assert not headers(request, "Sec-WebSocket-Extensions")
+    wish = Deflate(server_max_window_bits=10, client_no_context_takeover=True)
+    request, _ = request_for(compression=wish)
+    assert headers(request, "Sec-WebSocket-Extensions") == [wish.offer()]
+    assert wish.offer().startswith("permessage-deflate; ")
+
+
+@pytest.mark.parametrize("lines", [[], ["Sec-WebSocket-Extensions:"], ["Sec-WebSocket-Extensions: "]])
+def test_server_may_select_no_compression(lines: list[str]) -> None:
+    with serving(upgrade(*lines), upgrade(*lines)) as server:
+        assert dial_and_close(server.url, compression="deflate").compression is None
+        assert dial_and_close(server.url).compression is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["permessage-deflate; client_max_window_bits=9", 'permessage-deflate;client_max_window_bits="9"'],
+)
+def test_compression_is_agreed_on(answer: str) -> None:
+    with serving(upgrade(f"Sec-WebSocket-Extensions: {answer}")) as server:
+        agreed = dial_and_close(server.url, compression=Deflate(threshold=7)).compression
+    assert agreed is not None
+    assert (agreed.client_max_window_bits, agreed.server_max_window_bits, agreed.threshold) == (9, 15, 7)
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["x-webkit-deflate-frame"], "Sec-WebSocket-Extensions: .*x-webkit-deflate-frame"),
+        (
+            ["permessage-deflate; client_max_window_bits=7"],
+            "Sec-WebSocket-Extensions: .*client_max_window_bits",
+        ),
+        (["permessage-deflate", "permessage-deflate"], "Sec-WebSocket-Extensions: "),
+        (["permessage-deflate", "permessage-bzip2"], "Sec-WebSocket-Extensions: "),
+        ([","], "Sec-WebSocket-Extensions: "),
+    ],
+)
+def test_compression_that_was_not_offered(lines: list[str], complaint: str) -> None:
+    script = upgrade(*[f"Sec-WebSocket-Extensions: {line}" for line in lines])
+    with serving(script, script) as server:
+        error = failure(server.url, compression="deflate")
+        assert type(error) is HandshakeError
+        assert re.search(complaint, str(error))
+        assert (error.status, error.headers["sec-websocket-extensions"]) == (101, ", ".join(lines))
+        assert "selects an extension that was not offered" in str(failure(server.url))
 
 
 # -- redirects ----------------------------------------------------------------------------------------
@@ -782,6 +661,71 @@ def test_unknown_host() -> None:
     assert isinstance(error.__cause__, socket.gaierror)
 
 
+@needs_ipv6
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_ipv6(secure: bool, tls: TLS) -> None:
+    with serving(upgrade(), tls=tls.server if secure else None, host="::1") as server:
+        upgraded = dial_and_close(server.url, ssl_context=tls.client)
+    assert str(upgraded.url) == f"{server.url}/"
+    assert header(server.requests[0], "Host") == f"[::1]:{server.port}"
+
+
+def noting(callers: list[tuple[str, int]], script: Script) -> Script:
+    """The same script, but the address that it is called from is noted first."""
+
+    def noting_script(peer: Peer) -> None:
+        callers.append(peer.sock.getpeername()[:2])
+        script(peer)
+
+    return noting_script
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, 127.0.0.2 has to be set up first")
+def test_local_address() -> None:
+    callers: list[tuple[str, int]] = []
+    with serving(noting(callers, upgrade())) as server:
+        dial_and_close(server.url, local_address="127.0.0.2")  # whatever other addresses localhost has
+    with serving(upgrade()) as server, serving(noting(callers, http_tunnel)) as proxy:
+        dial_and_close(server.url, proxy=f"http://{HOST}:{proxy.port}", local_address="127.0.0.3")
+    assert [host for host, _ in callers] == ["127.0.0.2", "127.0.0.3"]
+
+
+@needs_ipv6
+def test_local_address_of_version_6() -> None:
+    callers: list[tuple[str, int]] = []
+    with serving(noting(callers, upgrade()), host="::1") as server:
+        dial_and_close(server.url, local_address="::1")
+    assert callers[0][0] == "::1"
+    error = failure(server.url, local_address=HOST)
+    assert isinstance(error, ConnectFailed)
+    assert "TCP connect failed: the host has no address of the kind that local_address is" in str(error)
+
+
+def test_local_port_may_be_used_again_at_once() -> None:
+    """The client ends first, so its port has a minute to wait before it calls the same server."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        local = sock.getsockname()
+    callers: list[tuple[str, int]] = []
+    script = noting(callers, upgrade())
+    with serving(script) as first, serving(script) as second:
+        for server in (first, second):
+            dial_and_close(f"ws://{HOST}:{server.port}", local_address=local)
+    assert callers == [local, local]
+
+
+def test_local_address_that_is_somebody_elses() -> None:
+    error = failure(f"ws://{HOST}:1/", local_address="192.0.2.1")
+    assert isinstance(error, ConnectFailed)
+    assert "TCP connect failed: can't connect from local_address 192.0.2.1, port any: Cannot" in str(error)
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        error = failure(f"ws://{HOST}:1/", local_address=(HOST, port))
+    assert f"can't connect from local_address {HOST}, port {port}: Address already in use" in str(error)
+    error = failure(f"ws://{HOST}:1/", local_address="fe80::1%nosuchinterface")
+    assert "TCP connect failed: local_address fe80::1%nosuchinterface: " in str(error)
+
+
 def unix_server(path: Path, *scripts: Script, tls: ssl.SSLContext | None = None) -> ScriptedServer:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -826,214 +770,7 @@ def test_given_socket_is_closed_on_failure() -> None:
         assert sock.fileno() == -1
 
 
-# -- TLS ----------------------------------------------------------------------------------------------
-
-
-def server_context(authority: trustme.CA, host: str = "localhost", **validity: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, **validity).configure_cert(context)
-    return context
-
-
-def refuse_to_handshake(context: ssl.SSLContext) -> ScriptedServer:
-    """A server whose certificate gets refused: its own side of the handshake fails too."""
-
-    def script(peer: Peer) -> None:
-        with suppress(OSError):
-            context.wrap_socket(peer.sock, server_side=True).close()
-
-    return serving(script)
-
-
-YESTERDAY = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        (
-            {"not_before": YESTERDAY - datetime.timedelta(days=1), "not_after": YESTERDAY},
-            "certificate has expired",
-        ),
-        ({"not_before": YESTERDAY + datetime.timedelta(days=2)}, "certificate is not yet valid"),
-        ({"host": "other.example"}, "certificate is for another host"),
-    ],
-)
-def test_bad_certificate_is_refused_and_said_why(tls: TLS, changes: dict[str, Any], complaint: str) -> None:
-    with refuse_to_handshake(server_context(tls.authority, **changes)) as server:
-        error = failure(f"wss://{server.authority}/", ssl_context=tls.client)
-    assert isinstance(error, ConnectFailed)
-    assert f": TLS failed: {complaint} (" in str(error)
-    assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
-
-
-def test_certificate_for_another_address(tls: TLS) -> None:
-    with refuse_to_handshake(server_context(tls.authority)) as server:
-        error = failure(f"wss://{HOST}:{server.port}/", ssl_context=tls.client)
-    assert "certificate is for another IP address" in str(error)
-
-
-def test_unknown_authority_is_refused_by_default(tls: TLS) -> None:
-    with refuse_to_handshake(tls.server) as server:
-        error = failure(f"wss://{server.authority}/")
-    assert "TLS failed: certificate is from an unknown CA" in str(error)
-
-
-def test_self_signed_certificate(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    pem = tmp_path / "self.pem"
-    pem.write_bytes(authority.private_key_pem.bytes() + authority.cert_pem.bytes())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with refuse_to_handshake(context) as server:
-        error = failure(f"wss://{server.authority}/")
-    assert "TLS failed: certificate is self-signed" in str(error)
-
-
-def test_server_without_tls() -> None:
-    with serving(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
-        error = failure(f"wss://{server.authority}/")
-    assert isinstance(error, ConnectFailed)
-    assert re.search(r": TLS failed: \w+", str(error))
-
-
-def test_server_that_hangs_up_during_tls() -> None:
-    def script(peer: Peer) -> None:
-        assert peer.sock.recv(1)
-
-    with serving(script) as server:
-        error = failure(f"wss://{server.authority}/")
-    assert isinstance(error, ConnectFailed)
-    assert ": TLS failed: " in str(error)
-
-
-def test_server_name_is_sent(tls: TLS) -> None:
-    context = server_context(tls.authority)
-    names: list[str | None] = []
-    context.sni_callback = lambda _, name, __: names.append(name)
-    with serving(upgrade(), tls=context) as server:
-        dial_and_close(server.url, ssl_context=tls.client)
-    assert names == ["localhost"]
-
-
-# -- proxies ------------------------------------------------------------------------------------------
-
-
-def pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
-def tunnel(peer: Peer) -> None:
-    """What an HTTP proxy does with CONNECT."""
-    host, port = peer.read_request().split()[1].rsplit(":", 1)
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=BOUND) as server:
-        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        back = threading.Thread(target=pump, args=(server, peer.sock), name="proxy")
-        back.start()
-        pump(peer.sock, server)
-        back.join(BOUND)
-
-
-def test_proxy(tls: TLS) -> None:
-    with serving(upgrade()) as server, serving(tunnel) as proxy:
-        dial_and_close(server.url, proxy=f"http://us%20er:pw@{proxy.authority}")
-    assert proxy.requests[0].startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n")
-    assert header(proxy.requests[0], "Host") == server.authority
-    assert (
-        header(proxy.requests[0], "Proxy-Authorization") == "Basic " + base64.b64encode(b"us er:pw").decode()
-    )
-    assert "Proxy-Authorization" not in server.requests[0]
-    with serving(upgrade(), tls=tls.server) as server, serving(tunnel) as proxy:
-        dial_and_close(server.url, proxy=f"http://{proxy.authority}", ssl_context=tls.client)
-    assert not headers(proxy.requests[0], "Proxy-Authorization")
-
-
-def test_proxy_is_asked_for_ipv6_in_brackets() -> None:
-    with serving(answer("HTTP/1.1 502 No", "Content-Length: 2", body=b"no")) as proxy:
-        error = failure("ws://[::1]:7/", proxy=f"http://{proxy.authority}")
-    assert proxy.requests[0].startswith("CONNECT [::1]:7 HTTP/1.1\r\nHost: [::1]:7\r\n")
-    assert (error.status, error.body) == (502, b"no")
-
-
-def test_proxy_that_refuses() -> None:
-    with serving(answer("HTTP/1.1 407 x", "Proxy-Authenticate: Basic", "Content-Length: 0")) as proxy:
-        error = failure("ws://example.com/", proxy=f"http://me:{SECRET}@{proxy.authority}")
-    assert str(error) == (
-        f"ws://example.com/: proxy http://{proxy.authority} refused CONNECT: "
-        "the answer is 407 Proxy Authentication Required"
-    )
-    assert error.headers["proxy-authenticate"] == "Basic"
-
-
-def test_proxy_that_talks_too_much_or_ends() -> None:
-    with serving(answer("HTTP/1.1 200 x", body=b"HTTP/1.1 101 x"), lambda peer: None) as proxy:
-        error = failure("ws://example.com/", proxy=f"http://{proxy.authority}")
-        assert "sent data ahead of the server" in str(error)
-        error = failure("ws://example.com/", proxy=f"http://{proxy.authority}")
-        assert "proxy failed: " in str(error)
-
-
-PROXY_VARIABLES = [f"{name}_proxy" for name in ("ws", "wss", "http", "https", "all", "no")]
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that names no proxy."""
-    for name in PROXY_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
-
-
-@pytest.mark.parametrize(
-    ("variables", "url", "expected"),
-    [
-        ({}, "ws://h/", None),
-        ({"http_proxy": "http://p:1"}, "ws://h/", Proxy("http", "p", 1)),
-        ({"http_proxy": "http://p:1"}, "wss://h/", None),
-        ({"HTTPS_PROXY": "p:2"}, "wss://h/", Proxy("http", "p", 2)),
-        ({"all_proxy": "http://p"}, "wss://h/", Proxy("http", "p", 80)),
-        ({"wss_proxy": "http://w:3", "https_proxy": "http://p:2"}, "wss://h/", Proxy("http", "w", 3)),
-        ({"ws_proxy": "http://w:3", "http_proxy": "http://p:2"}, "ws://h/", Proxy("http", "w", 3)),
-        ({"http_proxy": "http://p:1", "no_proxy": "h"}, "ws://h/", None),
-        ({"http_proxy": "http://p:1", "no_proxy": ".example.com"}, "ws://a.example.com/", None),
-        ({"http_proxy": "http://p:1", "no_proxy": "*"}, "ws://h/", None),
-        ({"http_proxy": "http://p:1", "no_proxy": "other"}, "ws://h/", Proxy("http", "p", 1)),
-        ({"no_proxy": "h"}, "ws://h/", None),
-    ],
-)
-def test_proxy_of_the_environment(
-    environment: pytest.MonkeyPatch, variables: dict[str, str], url: str, expected: Proxy | None
-) -> None:
-    for name, value in variables.items():
-        environment.setenv(name, value)
-    assert environment_proxy(parse_url(url)) == expected
-
-
-def test_proxy_of_the_environment_is_used_by_default(environment: pytest.MonkeyPatch) -> None:
-    with serving(upgrade()) as server, serving(tunnel) as proxy:
-        environment.setenv("http_proxy", f"http://{proxy.authority}")
-        Dial(server.url, Options()).run(time.monotonic() + BOUND).transport.close()
-    assert len(proxy.requests) == 1
-
-
-def test_unusable_proxy_of_the_environment(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("all_proxy", f"socks5://me:{SECRET}@p:1080")
-    with pytest.raises(ConnectFailed, match=r"not socks5:// \(from the environment; proxy=None"):
-        Dial("ws://h/", Options()).run(time.monotonic() + BOUND)
-
-
 # -- deadlines ----------------------------------------------------------------------------------------
-
-
-def assert_timed_out(error: HandshakeError, step: Step) -> None:
-    assert isinstance(error, HandshakeTimeout)
-    assert isinstance(error, TimeoutError)
-    assert f"not open within {SHORT:g} s: during {step.value}" in str(error)
 
 
 def test_upgrade_never_answered() -> None:
@@ -1065,20 +802,6 @@ def test_tls_never_answered(tls: TLS) -> None:
 def test_proxy_that_never_answers() -> None:
     with serving(silent_after_request) as proxy:
         assert_timed_out(failure("ws://h/", SHORT, proxy=f"http://{proxy.authority}"), Step.PROXY)
-
-
-@contextmanager
-def black_hole() -> Iterator[str]:
-    """The URL of a listener with a full backlog: a connection attempt to it gets no answer."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((HOST, 0))
-        listener.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield f"ws://{HOST}:{listener.getsockname()[1]}/"
 
 
 def test_connect_never_answered() -> None:
@@ -1120,30 +843,6 @@ def test_what_the_one_who_waits_for_a_dial_can_say() -> None:
 
 
 # -- cancelling ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def dialling(url: str, seconds: float = BOUND, **options: Any) -> Iterator[tuple[Dial, Future[Upgraded]]]:
-    options.setdefault("proxy", None)
-    attempt = Dial(url, Options(**options))
-    result: Future[Upgraded] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(attempt.run(time.monotonic() + seconds))
-        except BaseException as error:
-            result.set_exception(error)
-
-    thread = threading.Thread(target=run, name="dialler")
-    thread.start()
-    yield attempt, result
-    thread.join(BOUND)
-
-
-def assert_cancelled(result: Future[Upgraded], step: Step) -> None:
-    with pytest.raises(ConnectFailed, match=f"cancelled during {step.value}$") as caught:
-        result.result(BOUND)
-    assert not isinstance(caught.value, HandshakeTimeout)
 
 
 def test_cancel_before_dialling() -> None:

@@ -193,9 +193,11 @@ class TestNothingSecret:
             {"cookies": "a=s3cret-cookie\n"},
             {"cookies": {"a": "s3cret-cookie;"}},
             {"proxy": "http://s3cret-proxy:s3cret-proxy@host:port"},
-            {"proxy": "socks5://s3cret-proxy:s3cret-proxy@host"},
+            {"proxy": "socks6://s3cret-proxy:s3cret-proxy@host"},
+            {"proxy": f"socks5://s3cret-proxy:{'s3cret-proxy' * 30}@host"},
+            {"proxy": "socks4://s3cret-proxy:s3cret-proxy@host"},
         ],
-        ids=["header", "cookie line", "cookie", "proxy port", "proxy scheme"],
+        ids=["header", "cookie line", "cookie", "proxy port", "proxy scheme", "proxy login", "proxy user id"],
     )
     def test_in_the_error_for_a_bad_option(self, bad: dict[str, Any]) -> None:
         with pytest.raises(ValueError) as caught:  # noqa: PT011  every option has its own text

@@ -259,6 +259,11 @@ def test_bad_credentials_are_refused(values: tuple[Any, ...], kind: type[Excepti
         ("http://proxy", Proxy("http", "proxy", 80)),
         ("HTTP://Proxy:3128/", Proxy("http", "proxy", 3128)),
         ("http://u:p%40@[::1]:3128", Proxy("http", "::1", 3128, ("u", "p@"))),
+        ("socks4://proxy", Proxy("socks4", "proxy", 1080)),
+        ("socks4a://me@proxy:9/", Proxy("socks4a", "proxy", 9, ("me", ""))),
+        ("SOCKS5://proxy", Proxy("socks5", "proxy", 1080)),
+        (f"socks5h://u:{'%C3%BC' * 127}@[::1]:9", Proxy("socks5h", "::1", 9, ("u", "ü" * 127))),
+        ("socks5h://u@proxy", Proxy("socks5h", "proxy", 1080, ("u", ""))),
     ],
 )
 def test_proxy_in_parts(text: str, expected: Proxy) -> None:
@@ -273,9 +278,19 @@ def test_proxy_shows_no_user_info() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("socks5://h:1080", "only http:// proxies are supported in this version, not socks5://"),
-        ("https://h", "not https://"),
-        ("h:3128", "only http:// proxies"),
+        (
+            "https://h",
+            "must begin with http://, socks4://, socks4a://, socks5:// or socks5h://, not https://",
+        ),
+        ("socks://h", "or socks5h://, not socks://"),
+        ("h:3128", "must begin with http://, .* or socks5h://$"),
+        ("socks4://me:x@h", "SOCKS4 has a user id without NUL, and no password"),
+        ("socks4a://m%00e@h", "SOCKS4 has a user id without NUL"),
+        ("socks5://:x@h", "SOCKS5 has a user name of 1 to 255 bytes"),
+        (f"socks5h://{'u' * 256}@h", "SOCKS5 has a user name of 1 to 255 bytes"),
+        (f"socks5://u:{'%C3%BC' * 128}@h", "and a password of up to 255"),
+        ("socks5://", "no host"),
+        ("socks5://h:65536", "port must be"),
         ("", "must be non-empty"),
         ("http://h /", "without spaces"),
         ("http://h\r\n", "CR, LF"),
@@ -355,6 +370,14 @@ def _header_generator() -> Iterator[tuple[str, str]]:
         ("proxy", True, ProxySource.ENVIRONMENT),
         ("proxy", ProxySource.ENVIRONMENT, ProxySource.ENVIRONMENT),
         ("proxy", "http://h", Proxy("http", "h", 80)),
+        ("server_hostname", "Example.COM.", "example.com"),
+        ("server_hostname", "bücher.example", "xn--bcher-kva.example"),
+        ("server_hostname", "127.0.0.1", "127.0.0.1"),
+        ("server_hostname", "0:0::1", "::1"),
+        ("server_hostname", "[::1]", "::1"),
+        ("local_address", "127.0.0.1", ("127.0.0.1", 0)),
+        ("local_address", ("::1", 0), ("::1", 0)),
+        ("local_address", ("fe80::1%eth0", 65535), ("fe80::1%eth0", 65535)),
         ("unix_path", "/run/x", "/run/x"),
         ("unix_path", b"\0abstract", b"\0abstract"),
         ("unix_path", pathlib.PurePosixPath("/run/x"), "/run/x"),
@@ -398,6 +421,13 @@ def test_accepted(name: str, value: object, stored: object) -> None:
         ("ssl_context", True, "must be ssl.SSLContext, not bool"),
         ("proxy", False, "must be str, not bool"),
         ("proxy", 8080, "must be str, not int"),
+        ("server_hostname", b"h", "must be str, not bytes"),
+        ("server_hostname", 7, "must be str, not int"),
+        ("local_address", 7, "must be str, not int"),
+        ("local_address", ("127.0.0.1",), "must be str, not tuple"),
+        ("local_address", (b"127.0.0.1", 0), "must be str, not bytes"),
+        ("local_address", ("127.0.0.1", "80"), "port must be int, not str"),
+        ("local_address", ("127.0.0.1", True), "port must be int, not bool"),
         ("open_timeout", None, "must be a number of seconds, not NoneType"),
         ("open_timeout", True, "must be a number of seconds, not bool"),
         ("ping_timeout", "20", "must be a number of seconds, not str"),
@@ -465,8 +495,25 @@ def test_wrong_type(name: str, value: object, complaint: str) -> None:
         ("max_received_bytes", 0, "at least 1"),
         ("overflow", "drop", "must be one of 'block', 'raise', 'drop_oldest', not 'drop'"),
         ("overflow", None, "must be one of"),
-        ("compression", "deflate", "not supported in this version"),
+        ("compression", "gzip", "must be None, 'deflate' or Deflate"),
+        ("fragment_size", 0, "at least 1"),
         ("reconnect", True, "not supported in this version"),
+        ("server_hostname", "", "no host"),
+        ("server_hostname", "a b", "bad host name"),
+        ("server_hostname", "a\r\nb", "contains CR, LF"),
+        ("server_hostname", ".", "bad host name"),
+        ("server_hostname", "-a", "bad host name"),
+        ("server_hostname", "*.example.com", "bad host name"),
+        ("server_hostname", "wss://h/", "a host name or an IP address, without port or zone"),
+        ("server_hostname", "h:443", "a host name or an IP address, without port or zone"),
+        ("server_hostname", "[::1]:443", "a host name or an IP address, without port or zone"),
+        ("server_hostname", "fe80::1%eth0", "a host name or an IP address, without port or zone"),
+        ("local_address", "", "must be an IP address of this machine"),
+        ("local_address", "localhost", "must be an IP address of this machine"),
+        ("local_address", "[::1]", "must be an IP address of this machine"),
+        ("local_address", "127.0.0.1:80", "must be an IP address of this machine"),
+        ("local_address", ("127.0.0.1", -1), "port must be 0 \\(any\\) to 65535"),
+        ("local_address", ("127.0.0.1", 65536), "port must be 0"),
         ("unix_path", "", "must be non-empty"),
         ("unix_path", "/run/a\0b", "without NUL"),
     ],
@@ -494,8 +541,13 @@ def test_ways_to_the_server_exclude_each_other() -> None:
             Options(socket=left, proxy="http://h")
         with pytest.raises(ValueError, match="socket: can't be combined with follow_redirects"):
             Options(socket=left, follow_redirects=1)
+        with pytest.raises(ValueError, match="local_address: can't be combined with socket"):
+            Options(socket=left, local_address="127.0.0.1")
     with pytest.raises(ValueError, match="unix_path: can't be combined with proxy"):
         Options(unix_path="/x", proxy="http://h")
+    with pytest.raises(ValueError, match="local_address: can't be combined with unix_path"):
+        Options(unix_path="/x", local_address="::1")
+    assert Options(proxy="http://h", local_address="::1").local_address == ("::1", 0)
 
 
 def test_socket_must_not_be_wrapped_in_tls() -> None:
@@ -540,7 +592,12 @@ def test_repr_shows_what_was_set_and_no_secret() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("timeout", "open_timeout"), ("sslopt", "ssl_context"), ("additional_headers", "headers")],
+    [
+        ("timeout", "open_timeout"),
+        ("sslopt", "ssl_context"),
+        ("additional_headers", "headers"),
+        ("source_address", "local_address"),
+    ],
 )
 def test_names_of_other_clients_get_a_hint(name: str, meant: str) -> None:
     with pytest.raises(TypeError, match=f"unknown option '{name}'; did you mean '{meant}'"):

@@ -369,7 +369,7 @@ def test_transport_may_keep_its_view_of_the_buffer() -> None:
     assert events == [payload] * 3
 
 
-def test_counters() -> None:
+def test_bytes_are_counted() -> None:
     protocol = Protocol(16 * MIB)
     stream = (
         frame(TEXT, b"t") * 3
@@ -380,12 +380,9 @@ def test_counters() -> None:
         + frame(BINARY, b"b" * 400_000)
     )
     protocol.receive_data(stream)
-    assert protocol.frames_received == 8
     assert protocol.bytes_received == len(stream)
     protocol.receive_data(frame(TEXT, b"t") + b"\xff\xff")
-    assert protocol.frames_received == 9, "what breaks the protocol is not a frame"
     protocol.receive_data(b"ignored")
-    assert protocol.frames_received == 9
     assert protocol.bytes_received == len(stream) + 5 + 7
 
 

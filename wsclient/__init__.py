@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wsclient._version import __version__
 from wsclient.connection import Connection, connect
+from wsclient.deflate import Deflate
 from wsclient.exceptions import (
     ConcurrentWriteError,
     ConnectFailed,
@@ -19,6 +20,8 @@ from wsclient.exceptions import (
 )
 from wsclient.lifecycle import ClosedBy, State
 from wsclient.options import Credentials, Options, Overflow
+from wsclient.receive_stream import ReceiveStream
+from wsclient.send_stream import SendStream
 from wsclient.stats import Stats
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "Credentials",
+    "Deflate",
     "HandshakeError",
     "HandshakeTimeout",
     "MessageTooBig",
@@ -35,6 +39,8 @@ __all__ = [
     "Overflow",
     "ProtocolError",
     "QueueFull",
+    "ReceiveStream",
+    "SendStream",
     "SendTimeout",
     "State",
     "Stats",

@@ -10,15 +10,16 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from wsclient.inbox import Inbox
-from wsclient.items import payload_size
+from wsclient.items import received_size
 from wsclient.options import Options
+from wsclient.protocol import Fragment
 
 __all__ = ["Callbacks", "Direct", "Ordered", "Runner"]
 
-Message: TypeAlias = "str | bytes"
+Received: TypeAlias = "str | bytes | Fragment"
 Call = Callable[[], None]
 
 
@@ -33,7 +34,8 @@ class Callbacks:
     def __init__(self, options: Options, log: logging.LoggerAdapter[logging.Logger]) -> None:
         self._log = log
         self._on_open = options.on_open
-        self.on_message = options.on_message
+        self._on_message = options.on_message
+        self._on_fragment = options.on_fragment
         self._on_close = options.on_close
         self._on_error = options.on_error
         self._on_dropped = options.on_dropped
@@ -43,7 +45,13 @@ class Callbacks:
     @property
     def any(self) -> bool:
         """Whether there is any callback at all."""
-        return any((self._on_open, self.on_message, self._on_close, self._on_error, self._on_dropped))
+        others = self._on_open, self._on_close, self._on_error, self._on_dropped
+        return self.take_messages or any(others)
+
+    @property
+    def take_messages(self) -> bool:
+        """Whether received messages go to a callback."""
+        return bool(self._on_message or self._on_fragment)
 
     def opened(self) -> None:
         self._run(self._on_open)
@@ -55,7 +63,7 @@ class Callbacks:
         """Hand an error that was not an error of a callback to ``on_error``."""
         self._run(self._on_error, error)
 
-    def dropped(self, message: Message) -> None:
+    def dropped(self, message: str | bytes) -> None:
         """Runs on the sending thread, whose Ctrl-C is not ours to keep."""
         if self._on_dropped is None:
             return
@@ -64,9 +72,15 @@ class Callbacks:
         except Exception as error:
             self._report("on_dropped", error)
 
-    def messages(self, messages: list[Message]) -> None:
-        """Hand over messages one by one."""
-        on_message = self.on_message
+    def received(self, items: list[Received]) -> None:
+        """Hand over messages, or pieces of messages, one by one."""
+        if self._on_fragment is not None:
+            self._fragments(cast("list[Fragment]", items))
+        else:
+            self._messages(cast("list[str | bytes]", items))
+
+    def _messages(self, messages: list[str | bytes]) -> None:
+        on_message = self._on_message
         connection = self.connection
         assert on_message is not None
         for message in messages:
@@ -74,6 +88,10 @@ class Callbacks:
                 on_message(connection, message)
             except BaseException as error:
                 self._report("on_message", error)
+
+    def _fragments(self, fragments: list[Fragment]) -> None:
+        for fragment in fragments:
+            self._run(self._on_fragment, fragment.data, fragment.final)
 
     def _run(self, callback: Callable[..., object] | None, *args: object) -> None:
         if callback is None:
@@ -93,7 +111,7 @@ class Callbacks:
 class Runner(Protocol):
     """Where callbacks run. Called by the reader thread only."""
 
-    deliver: Callable[[list[Message]], None]  # hands over messages; may block while there is no room
+    deliver: Callable[[list[Received]], None]  # hands over messages; may block while there is no room
 
     def call(self, function: Call) -> None:
         """Run one callback, after everything that was delivered before."""
@@ -108,7 +126,7 @@ class Runner(Protocol):
 class Direct:
     """Callbacks run on the thread that delivers."""
 
-    def __init__(self, deliver: Callable[[list[Message]], None]) -> None:
+    def __init__(self, deliver: Callable[[list[Received]], None]) -> None:
         self.deliver = deliver
 
     def call(self, function: Call) -> None:
@@ -135,15 +153,15 @@ class Ordered:
     def __init__(self, executor: Executor, callbacks: Callbacks, max_messages: int, max_bytes: int) -> None:
         self._executor = executor
         self._callbacks = callbacks
-        self.deliver: Callable[[list[Message]], None] = self._deliver
-        self.inbox: Inbox[Message | Call] = Inbox(
+        self.deliver: Callable[[list[Received]], None] = self._deliver
+        self.inbox: Inbox[Received | Call] = Inbox(
             max_messages, max_bytes, size=_size_of, notify=self._schedule
         )
         self._mutex = threading.Lock()
         self._active = False  # _mutex: a turn is under way or submitted
         self._caller: int | None = None  # the thread whose turn it is; read by any
 
-    def _deliver(self, messages: list[Message]) -> None:
+    def _deliver(self, messages: list[Received]) -> None:
         self.inbox.put_all([*messages])
 
     def call(self, function: Call) -> None:
@@ -204,10 +222,10 @@ class Ordered:
         if callable(item):
             item()
         else:
-            self._callbacks.messages([item])
+            self._callbacks.received([item])
         self._caller = None
         return True
 
 
-def _size_of(item: Message | Call) -> int:
-    return payload_size(item) if isinstance(item, (str, bytes)) else 0
+def _size_of(item: Received | Call) -> int:
+    return 0 if callable(item) else received_size(item)

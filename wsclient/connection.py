@@ -5,22 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from time import monotonic
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
-from wsclient.exceptions import ConnectionClosed
+from wsclient.exceptions import ConnectionClosed, WSClientError
 from wsclient.frames import encode_close
 from wsclient.lifecycle import ClosedBy, State
 from wsclient.options import Credentials, Options, check_timeout
 from wsclient.outbox import BytesLike, Message, to_item, to_ping_payload
-from wsclient.session import Session, snapshot
+from wsclient.receive_stream import Incoming, ReceiveStream
+from wsclient.send_stream import SendStream
+from wsclient.session import Session, drop_and_wait, from_anywhere, receive, snapshot
 from wsclient.stats import Stats
 
 __all__ = ["Connection", "connect"]
 
 _NORMAL_CODES = (1000, 1001)
-_FORCE_GRACE = 0.4  # seconds that close() gives the threads to end once the transport is shut down
 
 
 def connect(url: str, **options: Any) -> Connection:
@@ -56,6 +57,7 @@ class Connection:
         self._credentials = self._options.credentials  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
         self._put = self._session.outbox.put
+        self._incoming = Incoming(partial(receive, self._session))
 
     # -- opening and closing --------------------------------------------------------------------------
 
@@ -96,18 +98,12 @@ class Connection:
         patience = self._options.close_timeout if timeout is None else check_timeout(timeout)
         session.begin_close(code, reason, patience)
         if not (session.threads.are_calling() or session.wait_finished(patience)):
-            self._drop()
+            drop_and_wait(self._session)
 
     def abort(self) -> None:
         """Drop the connection now, without a closing handshake. ``unsent`` lists what was not written."""
         self._session.check_not_forked()
-        self._drop()
-
-    def _drop(self) -> None:
-        deadline = monotonic() + _FORCE_GRACE
-        self._session.drop()
-        if not self._session.wait_finished(_FORCE_GRACE):
-            self._session.settle(deadline)
+        drop_and_wait(self._session)
 
     def __enter__(self: Connection) -> Connection:
         if self.state is State.NEW:
@@ -125,7 +121,7 @@ class Connection:
         if session is None or session.is_forked or session.lifecycle.state in (State.NEW, State.CLOSED):
             return
         text = f"unclosed {self!r}"
-        session.drop_from_anywhere()  # first, for the warning may be an error
+        from_anywhere(session.drop)  # first, for the warning may be an error
         warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
     # -- sending --------------------------------------------------------------------------------------
@@ -163,6 +159,21 @@ class Connection:
         """Send ``obj`` as JSON text, serialized by ``json_dumps`` in the calling thread. See ``send``."""
         text = self._options.json_dumps(obj)
         self.send(text if isinstance(text, str) else bytes(text).decode(), timeout=timeout)
+
+    def send_stream(self, text: bool = False) -> SendStream:
+        """Begin one message that is written piece by piece: ``with conn.send_stream() as stream``.
+
+        It takes its place behind everything accepted so far; what other threads send after it waits for its
+        end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait.
+
+        Args:
+            text: whether it is a text message, of ``str``, or a binary one.
+
+        Raises:
+            ConnectionClosed: the connection is closing or closed.
+            WSClientError: the connection is not open yet, or the caller is a callback of a future.
+        """
+        return SendStream(self._session, text, self)
 
     def flush(self, timeout: float = 10.0) -> None:
         """Return when everything accepted before has been written to the socket.
@@ -215,7 +226,28 @@ class Connection:
             Timeout: (a ``TimeoutError``) none came within ``timeout`` seconds.
             ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
         """
-        return self._session.receive(None if timeout is None else check_timeout(timeout))
+        if not self._options.assemble:
+            raise WSClientError("recv() needs assemble=True: use recv_stream()")
+        limit = None if timeout is None else check_timeout(timeout)
+        return cast("Message", receive(self._session, limit))
+
+    def recv_stream(self, timeout: float | None = None) -> ReceiveStream:
+        """Return the next message as a stream of its pieces: ``with conn.recv_stream() as stream``.
+
+        Only with ``assemble=False``, and without ``on_fragment``. One at a time: iterate a stream to its end,
+        or leave its ``with`` block, before the next.
+
+        Args:
+            timeout: seconds to wait for the message to begin, and then for each piece.
+
+        Raises:
+            Timeout: (a ``TimeoutError``) none began in time.
+            ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
+            WSClientError: the stream before is unfinished, or the connection assembles messages.
+        """
+        if self._options.assemble:
+            raise WSClientError("recv_stream() needs assemble=False: use recv()")
+        return self._incoming.begin(None if timeout is None else check_timeout(timeout))
 
     def recv_json(self, timeout: float | None = None) -> Any:
         """Return the next message, parsed by ``json_loads`` in the calling thread. See ``recv``."""

@@ -437,8 +437,14 @@ def fully_written(batch: Sequence[Outgoing], nbytes: int) -> int:
 # ------------------------------------------------------------------------------------- what the peer sends
 
 
-def decode_header(data: bytes | memoryview, position: int, end: int) -> tuple[int, int, int] | None:
+def decode_header(
+    data: bytes | memoryview, position: int, end: int, *, compressible: bool = False
+) -> tuple[int, int, int] | None:
     """Read the header of a server's frame at ``data[position:end]`` (RFC 6455, section 5.2).
+
+    Args:
+        data, position, end: where it is.
+        compressible: whether the first frame of a message may have RSV1 set (RFC 7692, section 6).
 
     Returns:
         The frame's first byte, its payload length in bytes and the position of its payload; ``None`` when
@@ -446,12 +452,12 @@ def decode_header(data: bytes | memoryview, position: int, end: int) -> tuple[in
 
     Raises:
         ProtocolError: with code 1002, as soon as the header's first two bytes show it, for what no header
-            of an unextended server frame may have.
+            of a server's frame may have.
     """
     if end - position < 2:
         return None
     first, length = data[position], data[position + 1]
-    _check_first_bytes(first, length)
+    _check_first_bytes(first, length, compressible)
     if length < _SHORT:
         return first, length, position + 2
     start = position + (4 if length == 126 else 10)
@@ -462,10 +468,11 @@ def decode_header(data: bytes | memoryview, position: int, end: int) -> tuple[in
     return first, extended, start
 
 
-def _check_first_bytes(first: int, second: int) -> None:
+def _check_first_bytes(first: int, second: int, compressible: bool) -> None:
     opcode = first & 0x0F
-    if first & 0x70:
-        raise ProtocolError(1002, f"reserved bits set without an extension: {first:#04x}")
+    if first & 0x70 and not (compressible and first & 0x70 == 0x40 and opcode in _MESSAGE_OPCODES):
+        where = "where no extension allows it" if compressible else "without an extension"
+        raise ProtocolError(1002, f"reserved bits set {where}: {first:#04x}")
     if opcode not in _OPCODES:
         raise ProtocolError(1002, f"reserved opcode {opcode:#x}")
     if second & 0x80:
@@ -478,6 +485,7 @@ def _check_first_bytes(first: int, second: int) -> None:
 
 
 _OPCODES = frozenset(Opcode)
+_MESSAGE_OPCODES = frozenset((Opcode.TEXT, Opcode.BINARY))
 
 
 def _check_extended_length(second: int, length: int) -> None:

@@ -15,33 +15,37 @@ import enum
 import errno
 import hashlib
 import hmac
-import http
 import logging
 import os
-import re
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, cast
 
 from websocket import WebSocketException
 from websocket._handshake import handshake as write_request_and_validate
 
+from wsclient.deflate import Agreement, Deflate
+from wsclient.environment import environment_proxy
 from wsclient.exceptions import ConnectFailed, HandshakeError, HandshakeTimeout
-from wsclient.options import URL, Options, Proxy, ProxySource, parse_proxy, parse_url
+from wsclient.http1 import Response, basic, read_body, read_response
+from wsclient.options import URL, Options, Proxy, ProxySource, parse_url
+from wsclient.proxy import connect_http
 from wsclient.transport import (
     Cancellation,
     Cancelled,
     DeadlinePassed,
     DialStream,
+    Resolved,
     Transport,
     adopt,
     connect_tcp,
     connect_unix,
     default_context,
     describe,
+    local_endpoint,
     resolve,
+    try_each,
 )
 
 __all__ = ["Dial", "Step", "Upgraded"]
@@ -50,15 +54,8 @@ _LOG: Final = logging.getLogger("wsclient")
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-_MAX_HEAD: Final = 64 * 1024
-_MAX_BODY: Final = 64 * 1024
-_BODY_SECONDS: Final = 2.0  # a refusal is not held back for longer than this by a body without an end
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-
-_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
-_STATUS_LINE: Final = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?: .*)?")
-_HEADER_LINE: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
 
 
 class Step(enum.Enum):
@@ -80,105 +77,14 @@ class Upgraded:
         headers: response headers, names in lower case, repeated ones joined with a comma.
         subprotocol: the one that the server chose among those offered, or ``None``.
         url: the URL that was finally connected to.
+        compression: what was agreed on (RFC 7692), or ``None``.
     """
 
     transport: Transport
     headers: Mapping[str, str]
     subprotocol: str | None
     url: URL
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The head of an HTTP response; ``rest`` is what was read behind it."""
-
-    status: int
-    headers: Mapping[str, str]
-    rest: bytes
-
-    @property
-    def title(self) -> str:
-        """Status code and its registered phrase; the server's own wording could hold anything."""
-        try:
-            return f"{self.status} {http.HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return str(self.status)
-
-    def tokens(self, name: str) -> list[str]:
-        """The members of a comma-separated header, in lower case."""
-        return [item.strip().lower() for item in self.headers.get(name, "").split(",") if item.strip()]
-
-
-def parse_response(head: bytes, rest: bytes = b"") -> Response:
-    """Parse a response head (RFC 9112, sections 4 and 5). Raises `HandshakeError` when it is malformed."""
-    first, *lines = re.split(r"\r?\n", head.decode("latin-1"))
-    status = _STATUS_LINE.fullmatch(first)
-    if not status:
-        raise HandshakeError("malformed response: bad status line")
-    headers: dict[str, str] = {}
-    for line in lines:
-        match = _HEADER_LINE.fullmatch(line)
-        if not match:
-            raise HandshakeError("malformed response: bad header line", status=int(status[1]))
-        name, value = match[1].lower(), match[2]
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Response(int(status[1]), headers, rest)
-
-
-def read_response(stream: DialStream) -> Response:
-    """Read the head of a final response: interim ones (RFC 9110, section 15.2) are skipped.
-
-    Raises `HandshakeError` for what is no HTTP/1 response or is over 64 KiB, ``OSError`` when the stream
-    ends, and what the stream raises.
-    """
-    received = b""
-    begin = 0
-    while True:
-        found = _HEAD_END.search(received, begin)
-        if (found.end() if found else len(received)) > _MAX_HEAD:
-            raise HandshakeError("response head over 64 KiB")
-        if found:
-            response = parse_response(received[begin : found.start()], received[found.end() :])
-            if response.status == 101 or response.status >= 200:
-                return response
-            begin = found.end()
-            continue
-        if not b"HTTP/".startswith(received[begin : begin + 5]):
-            raise HandshakeError("malformed response: not HTTP")
-        received += _more(stream)
-
-
-def _more(stream: DialStream) -> bytes:
-    data = stream.receive()
-    if not data:
-        raise ConnectionResetError(errno.ECONNRESET, "the connection ended before the response was complete")
-    return data
-
-
-def read_body(stream: DialStream, response: Response) -> bytes:
-    """Up to 64 KiB of a response's body; what came of it, if the rest does not come soon."""
-    chunked = "chunked" in response.tokens("transfer-encoding")
-    length = response.headers.get("content-length", "")
-    wanted = min(int(length[:9]), _MAX_BODY) if re.fullmatch("[0-9]+", length) and not chunked else _MAX_BODY
-    body = bytearray(response.rest)
-    stream.hurry(_BODY_SECONDS)
-    with contextlib.suppress(DeadlinePassed, OSError):
-        while len(body) < wanted and not (chunked and body.endswith(b"0\r\n\r\n")):
-            data = stream.receive()
-            if not data:
-                break
-            body += data
-    return (_unchunk(bytes(body)) if chunked else bytes(body))[:wanted]
-
-
-def _unchunk(data: bytes) -> bytes:
-    """The content of a chunked body (RFC 9112, section 7.1), as far as it is whole and well-formed."""
-    parts = []
-    while match := re.match(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n", data):
-        size = int(match[1], 16)
-        parts.append(data[match.end() : match.end() + size])
-        data = data[match.end() + size + 2 :]
-    return b"".join(parts)
+    compression: Agreement | None
 
 
 class _Refused(Exception):
@@ -246,12 +152,23 @@ def _upgrade_fault(response: Response, key: str, offered: tuple[str, ...]) -> st
     accept = response.headers.get("sec-websocket-accept", "").encode("latin-1")
     if not hmac.compare_digest(accept, expected):
         return "response has a wrong Sec-WebSocket-Accept"
-    if response.headers.get("sec-websocket-extensions"):
-        return "response selects an extension that was not offered"
     chosen = response.headers.get("sec-websocket-protocol")
     if chosen is not None and chosen not in offered:
         return "response selects a subprotocol that was not offered"
     return ""
+
+
+def agree_on_compression(response: Response, offered: Deflate | None) -> Agreement | None:
+    """Judge the extensions of a 101 response (RFC 6455, section 9.1; RFC 7692, section 5)."""
+    selected = response.headers.get("sec-websocket-extensions")
+    if not selected:
+        return None
+    try:
+        if offered is None:
+            raise ValueError("response selects an extension that was not offered")
+        return offered.agree(selected)
+    except ValueError as error:
+        raise HandshakeError(str(error), status=response.status, headers=response.headers) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +179,12 @@ class _Request:
     options: Options
     extra: tuple[tuple[str, str], ...]
     trusted: bool = True
+
+    @property
+    def server_hostname(self) -> str:
+        """The name for SNI and for the certificate: neither with a dot at its end."""
+        own = self.options.server_hostname if self.trusted else None
+        return own or self.url.server_name.rstrip(".")
 
     @property
     def target(self) -> URL:
@@ -281,6 +204,8 @@ class _Request:
         own = {"Sec-WebSocket-Key": key}
         if self.options.subprotocols:
             own["Sec-WebSocket-Protocol"] = ", ".join(self.options.subprotocols)
+        if self.options.compression:
+            own["Sec-WebSocket-Extensions"] = self.options.compression.offer()
         return {
             "host": host,
             "cookie": cookie,
@@ -303,33 +228,36 @@ class _Request:
                 value = f"{headers[key][1]}{'; ' if key == 'cookie' else ', '}{value}"
             headers[key] = name, value
         if self.url.userinfo:
-            headers.setdefault("authorization", ("Authorization", _basic(self.url.userinfo)))
+            headers.setdefault("authorization", ("Authorization", basic(self.url.userinfo)))
         return headers
 
 
-def _basic(userinfo: tuple[str, str]) -> str:
-    """RFC 7617."""
-    return "Basic " + base64.b64encode(":".join(userinfo).encode()).decode()
-
-
-def environment_proxy(url: URL) -> Proxy | None:
-    """The proxy that the environment (or the system's settings) names for ``url``.
-
-    Raises ``ValueError`` when it names one that can't be used.
-    """
-    if sys.platform.startswith("linux") and not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None  # and urllib.request, 30 ms and several MB, is not imported
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    names = ("wss", "https", "all") if url.secure else ("ws", "http", "all")
-    found = next((proxies[name] for name in names if proxies.get(name)), None)
-    if found is None or proxy_bypass(url.host_port):
-        return None
+@contextlib.contextmanager
+def _closed_on_failure(stream: DialStream) -> Iterator[None]:
     try:
-        return parse_proxy(found if "://" in found else f"http://{found}")
-    except ValueError as error:
-        raise ValueError(f"{error} (from the environment; proxy=None does without)") from None
+        yield
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _tunnel_opener(proxy: Proxy) -> Callable[[DialStream, Proxy, str, int], None]:
+    if proxy.scheme == "http":
+        return connect_http
+    try:
+        from wsclient.socks import connect_socks
+    except ImportError as error:
+        text = f"proxy {proxy}: SOCKS needs the package socksio: pip install 'wsclient[socks]'"
+        raise ConnectFailed(text) from error
+    return connect_socks
+
+
+def _usable(proxy: Proxy, addresses: list[Resolved]) -> list[Resolved]:
+    """Those of a server's addresses that the proxy can be told."""
+    found = [item for item in addresses if proxy.scheme != "socks4" or ":" not in item[1][0]]
+    if not found:
+        raise OSError(errno.EAFNOSUPPORT, "SOCKS4 knows IPv4 addresses only, and the host has none")
+    return found
 
 
 class Dial:
@@ -341,15 +269,18 @@ class Dial:
         log: of the connection; its records say which one it is.
 
     Raises:
-        TypeError, ValueError: ``url`` is not a WebSocket URL.
+        TypeError, ValueError: ``url`` is not a WebSocket URL, or an option is not for it.
     """
 
     def __init__(self, url: str, options: Options, log: Log = _LOG) -> None:
         self._url = parse_url(url)
+        if options.server_hostname is not None and not self._url.secure:
+            raise ValueError("server_hostname: only a wss:// URL has a use for it")
         self._log = log
         self._options = options
         self._cancellation = Cancellation()
         self._step = Step.DNS  # dialling thread; read by any
+        self._via: Proxy | None = None  # dialling thread; read by any: whose DNS, TCP connect or answer it is
 
     @property
     def url(self) -> URL:
@@ -371,7 +302,15 @@ class Dial:
     def timed_out(self, seconds: float) -> HandshakeTimeout:
         """The error for a dial that was not done after ``seconds``. Any thread."""
         allowed = f"{round(seconds, 3):g}"
-        return HandshakeTimeout(f"{self._url}: not open within {allowed} s: during {self._step.value}")
+        return HandshakeTimeout(f"{self._url}: not open within {allowed} s: during {self._stage}")
+
+    @property
+    def _stage(self) -> str:
+        """The step in words. Any thread."""
+        step, proxy = self._step, self._via
+        if proxy is None or step in (Step.TLS, Step.UPGRADE):
+            return step.value
+        return f"{step.value} {proxy}" if step is Step.PROXY else f"{step.value} of proxy {proxy}"
 
     def run(self, deadline: float) -> Upgraded:
         """Dial, once. ``deadline`` is an instant of ``time.monotonic()``.
@@ -392,15 +331,15 @@ class Dial:
             # Who waits for the dial cancels it at the deadline: the deadline is what the user has to hear of.
             if isinstance(error, DeadlinePassed) or time.monotonic() >= deadline:
                 raise self.timed_out(deadline - began) from error
-            raise ConnectFailed(f"{self._url}: cancelled during {self._step.value}") from error
+            raise ConnectFailed(f"{self._url}: cancelled during {self._stage}") from error
         except OSError as error:
-            raise ConnectFailed(f"{self._url}: {self._step.value} failed: {describe(error)}") from error
+            raise ConnectFailed(f"{self._url}: {self._stage} failed: {describe(error)}") from error
 
     def _follow(self, deadline: float) -> Upgraded:
         request = _Request(self._url, self._options, self._extra_headers())
         left = self._options.follow_redirects
         while True:
-            stream = self._open(request.url, deadline)
+            stream = self._open(request, deadline)
             try:
                 return self._upgrade(stream, request)
             except _Refused as refusal:
@@ -419,16 +358,13 @@ class Dial:
             fault = str(error) if str(error).startswith("headers: ") else type(error).__name__
             raise HandshakeError(f"the callable of headers= failed: {fault}") from error
 
-    def _open(self, url: URL, deadline: float) -> DialStream:
-        """A stream to the server of ``url``, through proxy and TLS."""
-        stream = self._connect(url, deadline)
-        try:
-            if url.secure:
-                self._step = Step.TLS
-                stream.start_tls(self._options.ssl_context or default_context(), url.server_name)
-        except BaseException:
-            stream.close()
-            raise
+    def _open(self, request: _Request, deadline: float) -> DialStream:
+        """A stream to the server of a request, through proxy and TLS."""
+        stream = self._connect(request.url, deadline)
+        if request.url.secure:
+            self._step = Step.TLS
+            with _closed_on_failure(stream):
+                stream.start_tls(self._options.ssl_context or default_context(), request.server_hostname)
         return stream
 
     def _connect(self, url: URL, deadline: float) -> DialStream:
@@ -440,23 +376,42 @@ class Dial:
             return connect_unix(cast("str | bytes", options.unix_path), deadline, self._cancellation)
         proxy = self._proxy_for(url)
         if proxy is None:
-            return self._connect_tcp(url.host, url.port, deadline)
-        stream = self._connect_tcp(proxy.host, proxy.port, deadline)
-        try:
-            self._step = Step.PROXY
-            _open_tunnel(stream, proxy, url)
-        except BaseException:
-            stream.close()
-            raise
-        return stream
+            return self._connect_tcp(self._resolve(url.host, url.port, deadline), deadline)
+        return self._connect_through(proxy, url, deadline)
 
-    def _connect_tcp(self, host: str, port: int, deadline: float) -> DialStream:
+    def _resolve(self, host: str, port: int, deadline: float) -> list[Resolved]:
         self._step = Step.DNS
         addresses = resolve(host, port, self._cancellation)
         if time.monotonic() >= deadline:
             raise DeadlinePassed
+        return addresses
+
+    def _connect_tcp(self, addresses: list[Resolved], deadline: float) -> DialStream:
         self._step = Step.TCP
-        return connect_tcp(addresses, deadline, self._cancellation)
+        local = cast("tuple[str, int] | None", self._options.local_address)
+        source = local_endpoint(*local) if local else None
+        return connect_tcp(addresses, deadline, self._cancellation, source)
+
+    def _connect_through(self, proxy: Proxy, url: URL, deadline: float) -> DialStream:
+        """A stream to the server of ``url`` through a proxy, which is told its name or one address."""
+        open_tunnel = _tunnel_opener(proxy)
+        targets = [] if proxy.takes_names else _usable(proxy, self._resolve(url.host, url.port, deadline))
+        self._via = proxy
+        way = self._resolve(proxy.host, proxy.port, deadline)
+
+        def tunnel(host: str, until: float) -> DialStream:
+            stream = self._connect_tcp(way, until)
+            self._step = Step.PROXY
+            with _closed_on_failure(stream):
+                open_tunnel(stream, proxy, host, url.port)
+            return stream
+
+        if proxy.takes_names:
+            return tunnel(url.server_name, deadline)
+        # A zone means something on this machine only.
+        stream = try_each(targets, deadline, lambda to, until: tunnel(to[1][0].partition("%")[0], until))
+        stream.set_deadline(deadline)
+        return stream
 
     def _proxy_for(self, url: URL) -> Proxy | None:
         proxy = self._options.proxy
@@ -484,10 +439,12 @@ class Dial:
         response = sock.response
         # First, because the other verdict does not say what is wrong.
         subprotocol = check_upgrade(response, key, tuple(self._options.subprotocols))
+        compression = agree_on_compression(response, self._options.compression)
         if refused:
             raise HandshakeError("response is no valid upgrade", status=101, headers=response.headers)
         self._log.debug("%s: open", url)
-        return Upgraded(stream.into_transport(response.rest), response.headers, subprotocol, url)
+        transport = stream.into_transport(response.rest)
+        return Upgraded(transport, response.headers, subprotocol, url, compression)
 
     def _redirected(self, request: _Request, response: Response, left: int, stream: DialStream) -> _Request:
         """The request to go on with after a response other than 101; `HandshakeError` if there is none."""
@@ -514,18 +471,3 @@ class Dial:
         if self._options.unix_path is not None and target.origin != url.origin:
             return "from a Unix socket to another origin refused", None
         return "", target
-
-
-def _open_tunnel(stream: DialStream, proxy: Proxy, url: URL) -> None:
-    """Ask an HTTP proxy for a tunnel to the server of ``url`` (RFC 9110, section 9.3.6)."""
-    lines = [f"CONNECT {url.host_port} HTTP/1.1", f"Host: {url.host_port}"]
-    if proxy.userinfo:
-        lines.append(f"Proxy-Authorization: {_basic(proxy.userinfo)}")
-    stream.send_all("\r\n".join([*lines, "", ""]).encode("ascii"))
-    response = read_response(stream)
-    if not 200 <= response.status < 300:
-        body = read_body(stream, response)
-        text = f"proxy {proxy} refused CONNECT: the answer is {response.title}"
-        raise HandshakeError(text, status=response.status, headers=response.headers, body=body)
-    if response.rest:
-        raise HandshakeError(f"proxy {proxy} sent data ahead of the server", status=response.status)

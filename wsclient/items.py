@@ -7,8 +7,18 @@ from concurrent.futures import Future
 from typing import TypeAlias
 
 from wsclient.frames import Frame, Opcode
+from wsclient.protocol import Fragment
 
-__all__ = ["Batch", "Entry", "Item", "ends_message", "is_message", "message_of", "payload_size"]
+__all__ = [
+    "Batch",
+    "Entry",
+    "Item",
+    "ends_message",
+    "is_message",
+    "message_of",
+    "payload_size",
+    "received_size",
+]
 
 
 class Entry:
@@ -46,6 +56,11 @@ Item: TypeAlias = "str | bytes | Frame | Entry"
 def payload_size(message: str | bytes) -> int:
     """Bytes that a message has on the wire, without its header."""
     return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+
+
+def received_size(item: str | bytes | Fragment) -> int:
+    """Bytes that a received message, or piece of one, has taken on the wire without its headers."""
+    return payload_size(item.data if isinstance(item, Fragment) else item)
 
 
 def is_message(item: Item) -> bool:

@@ -6,6 +6,7 @@ none repeats a value that may be a secret; the same holds for every ``repr``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import ipaddress
@@ -17,6 +18,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import quote, unquote, urljoin
+
+from wsclient.deflate import Deflate
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -50,6 +53,10 @@ _LABEL: Final = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
 _HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _HOST_PORT: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
+# Schemes of proxies, each with the port that it has unless given.
+_PROXY_PORTS: Final[Mapping[str, int]] = MappingProxyType(
+    {"http": 80, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
+)
 # The handshake's own; a second copy, or a body, would let the two ends read one request differently.
 _RESERVED_HEADERS: Final = frozenset({"upgrade", "connection", "content-length", "transfer-encoding"})
 
@@ -230,12 +237,12 @@ class URL:
     @property
     def host_port(self) -> str:
         """Host and port, always both, IPv6 in brackets: what CONNECT names."""
-        return f"{_bracketed(self.server_name)}:{self.port}"
+        return f"{bracketed(self.server_name)}:{self.port}"
 
     @property
     def authority(self) -> str:
         """The value of the Host header: the port only where it is not the scheme's own."""
-        return _bracketed(self.server_name) if self.port == _default_port(self.secure) else self.host_port
+        return bracketed(self.server_name) if self.port == _default_port(self.secure) else self.host_port
 
     def with_credentials(self, credentials: Credentials) -> URL:
         """This URL with the query parameters of ``credentials``, unless it has all of them already."""
@@ -278,7 +285,8 @@ def _hidden(parameter: str) -> str:
     return f"{name}=..." if mark else "..." if name else ""
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -369,37 +377,62 @@ class ProxySource(enum.Enum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proxy:
-    """A proxy to dial through. ``userinfo`` is user name and password, percent-decoded, or ``None``."""
+    """A proxy to dial through.
+
+    Attributes:
+        scheme: ``http``, ``socks4``, ``socks4a``, ``socks5`` or ``socks5h``.
+        host, port: of the proxy.
+        userinfo: user name and password, percent-decoded, or ``None``; with SOCKS4 the user id and nothing.
+    """
 
     scheme: str
     host: str
     port: int
     userinfo: tuple[str, str] | None = None
 
+    @property
+    def takes_names(self) -> bool:
+        """Whether the proxy is told the server's name, to resolve it, rather than an address."""
+        return self.scheme not in ("socks4", "socks5")
+
     def __str__(self) -> str:
-        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
 
     def __repr__(self) -> str:
         return f"Proxy({str(self)!r})"
 
 
 def parse_proxy(url: str) -> Proxy:
-    """Take the URL of a proxy apart: ``http://[user:password@]host[:port]``, port 80 unless given.
+    """Take the URL of a proxy apart: ``scheme://[user:password@]host[:port]``.
+
+    The scheme is ``http`` (port 80 unless given), ``socks4``, ``socks4a``, ``socks5`` or ``socks5h`` (1080);
+    with ``socks4`` and ``socks5`` the name of the server is resolved here, with the others by the proxy.
 
     Raises:
         TypeError: ``url`` is not ``str``.
-        ValueError: not an ``http`` URL, no host, or a bad host or port.
+        ValueError: another scheme, no host, a bad host or port, or a user that the proxy can't be told.
     """
     text = _visible("proxy", url)
     scheme, mark, rest = text.partition("://")
-    if scheme.lower() != "http" or not mark:
-        shown = f", not {scheme.lower()}://" if mark and _SCHEME.fullmatch(scheme) else ""
-        raise ValueError(f"proxy: only http:// proxies are supported in this version{shown}")
+    scheme = scheme.lower()
+    if not mark or scheme not in _PROXY_PORTS:
+        shown = f", not {scheme}://" if mark and _SCHEME.fullmatch(scheme) else ""
+        known = [f"{name}://" for name in _PROXY_PORTS]
+        raise ValueError(f"proxy: must begin with {', '.join(known[:-1])} or {known[-1]}{shown}")
     authority, _, path = rest.partition("/")
     if path or "?" in authority or "#" in authority:
         raise ValueError("proxy: must be scheme, host and port only")
     host, port, userinfo = _split_authority("proxy", authority)
-    return Proxy("http", host, port or 80, userinfo)
+    if userinfo:
+        _check_proxy_user(scheme, *userinfo)
+    return Proxy(scheme, host, port or _PROXY_PORTS[scheme], userinfo)
+
+
+def _check_proxy_user(scheme: str, user: str, password: str) -> None:
+    if scheme.startswith("socks4") and (password or "\0" in user):
+        raise ValueError("proxy: SOCKS4 has a user id without NUL, and no password")
+    if scheme.startswith("socks5") and not (user and max(len(user.encode()), len(password.encode())) < 256):
+        raise ValueError("proxy: SOCKS5 has a user name of 1 to 255 bytes, and a password of up to 255")
 
 
 class Overflow(str, enum.Enum):
@@ -416,6 +449,8 @@ _ELSEWHERE: Final = MappingProxyType(
         "additional_headers": "headers",
         "ca_certs": "ssl_context",
         "cafile": "ssl_context",
+        "local_addr": "local_address",
+        "source_address": "local_address",
         "ssl": "ssl_context",
         "sslopt": "ssl_context",
         "timeout": "open_timeout",
@@ -442,7 +477,11 @@ class Options:
         subprotocols: names offered, best first (RFC 6455, section 1.9).
         credentials: sent as query parameters.
         ssl_context: for ``wss``; default: verification against the system's authorities.
-        proxy: from the environment unless given as ``http://...``; ``None`` for none.
+        server_hostname: name or IP address for SNI, and to be found in the certificate; default: the URL's.
+            For ``wss`` only, and not for where a redirect leads to another origin.
+        proxy: from the environment unless given as the URL of an HTTP proxy or (with ``wsclient[socks]``) a
+            SOCKS4, 4a, 5 or 5h one: ``socks5h://user:password@host:1080``; ``None`` for none.
+        local_address: IP address of this machine, or that and a port, to connect from.
         open_timeout: over DNS, TCP, proxy, TLS and upgrade together.
         close_timeout: default of ``close``.
         send_timeout: longest wait of ``send`` for room in the queue.
@@ -452,16 +491,25 @@ class Options:
         follow_redirects: how many to follow; without secrets to another origin, never from wss to ws.
         socket: a connected stream socket to use; the connection owns it from then on.
         unix_path: path of a Unix socket to connect to.
-        max_message_size: largest message accepted from the peer.
+        max_message_size: largest message accepted from the peer, inflated; ``None``: no limit, and no
+            compression.
+        fragment_size: messages with a larger payload are sent in fragments of that, so that control frames go
+            between them; ``None``: every message in one frame.
+        assemble: ``False``: received messages are not assembled but handed over as they come, by
+            ``recv_stream`` or ``on_fragment``.
         max_queued_messages, max_queued_bytes: bounds of the send queue.
         max_received_messages, max_received_bytes: bounds of what waits for ``recv``.
         overflow: what ``send`` does when the queue is full: ``"block"`` (up to ``send_timeout``), ``"raise"``
             (``QueueFull``) or ``"drop_oldest"`` (counted, and given to ``on_dropped``).
-        compression, reconnect: must be off in this version.
+        compression: ``"deflate"`` or ``Deflate(...)`` offers permessage-deflate (RFC 7692), which the server
+            may decline; ``None``: none.
+        reconnect: must be off in this version.
         callback_executor: runs the callbacks, still in order; ``None``: the reader thread does.
         json_dumps, json_loads: serializer of ``send_json`` and ``recv_json``.
         on_open(conn), on_message(conn, message), on_close(conn, code, reason), on_error(conn, exception):
             callbacks, run in order on the reader thread or the ``callback_executor``.
+        on_fragment(conn, data, final): in place of ``on_message`` with ``assemble=False``: each piece of a
+            message, ``str`` or ``bytes``, and whether it is the last one.
         on_dropped(conn, message): called by the sending thread for each message given up.
 
     Raises:
@@ -474,7 +522,9 @@ class Options:
     subprotocols: Sequence[str] = ()
     credentials: Credentials | None = None
     ssl_context: ssl.SSLContext | None = None
+    server_hostname: str | None = None
     proxy: str | Proxy | ProxySource | bool | None = ProxySource.ENVIRONMENT
+    local_address: str | tuple[str, int] | None = None
     open_timeout: float = 10.0
     close_timeout: float = 10.0
     send_timeout: float = 5.0
@@ -484,20 +534,24 @@ class Options:
     follow_redirects: int = 0
     socket: sockets.socket | None = None
     unix_path: str | bytes | os.PathLike[str] | None = None
-    max_message_size: int = 16 * 1024 * 1024
+    max_message_size: int | None = 16 * 1024 * 1024
+    fragment_size: int | None = None
+    assemble: bool = True
     max_queued_messages: int = 4096
     max_queued_bytes: int = 16 * 1024 * 1024
     max_received_messages: int = 1024
     max_received_bytes: int = 16 * 1024 * 1024
     # A member or its value; always a member once checked.
     overflow: Overflow = Overflow.BLOCK
-    compression: None = None
+    # Or "deflate"; always a Deflate or None once checked.
+    compression: Deflate | None = None
     reconnect: bool | None = None
     callback_executor: Executor | None = None
     json_dumps: Callable[[Any], str | bytes] = json.dumps
     json_loads: Callable[[str | bytes], Any] = json.loads
     on_open: Callback | None = None
     on_message: Callback | None = None
+    on_fragment: Callback | None = None
     on_close: Callback | None = None
     on_error: Callback | None = None
     on_dropped: Callback | None = None
@@ -516,8 +570,10 @@ class Options:
         self._check_route()
         self._check_times()
         self._check_sizes()
+        self._check_compression()
         self._check_later()
         self._check_callables()
+        self._check_receiving()
 
     def request_headers(self) -> Pairs:
         """The extra headers of one connect, checked; calls ``headers`` if it is callable.
@@ -543,6 +599,8 @@ class Options:
             raise TypeError(f"credentials: must be Credentials, not {_name_of(self.credentials)}")
         if self.ssl_context is not None and not hasattr(self.ssl_context, "wrap_bio"):
             raise TypeError(f"ssl_context: must be ssl.SSLContext, not {_name_of(self.ssl_context)}")
+        if self.server_hostname is not None:
+            self._set("server_hostname", _server_hostname(self.server_hostname))
 
     def _check_route(self) -> None:
         self._set("follow_redirects", _count("follow_redirects", self.follow_redirects, 0))
@@ -550,6 +608,8 @@ class Options:
             self._set("proxy", ProxySource.ENVIRONMENT)
         elif self.proxy is not None and not isinstance(self.proxy, (Proxy, ProxySource)):
             self._set("proxy", parse_proxy(cast("str", self.proxy)))
+        if self.local_address is not None:
+            self._set("local_address", _local_address(self.local_address))
         if self.unix_path is not None:
             self._set("unix_path", _path(self.unix_path))
         if self.socket is not None:
@@ -562,6 +622,8 @@ class Options:
         given = [name for name, present in routes.items() if present]
         if len(given) > 1:
             raise ValueError(f"{given[0]}: can't be combined with {given[1]}")
+        if self.local_address is not None and given not in ([], ["proxy"]):
+            raise ValueError(f"local_address: can't be combined with {given[0]}")
         if self.socket is not None and self.follow_redirects:
             raise ValueError("socket: can't be combined with follow_redirects, which needs new connections")
 
@@ -574,7 +636,10 @@ class Options:
 
     def _check_sizes(self) -> None:
         for name in (field.name for field in fields(self) if field.name.startswith("max_")):
-            _count(name, getattr(self, name), 1)
+            if name != "max_message_size" or self.max_message_size is not None:
+                _count(name, getattr(self, name), 1)
+        if self.fragment_size is not None:
+            _count("fragment_size", self.fragment_size, 1)
         try:
             self._set("overflow", Overflow(self.overflow))
         except ValueError:
@@ -582,13 +647,24 @@ class Options:
             raise ValueError(f"overflow: must be one of {known}, not {self.overflow!r}") from None
 
     def _check_later(self) -> None:
-        if self.compression is not None:
-            raise ValueError("compression: not supported in this version; must be None")
         if self.reconnect is not None and self.reconnect is not False:
             raise ValueError("reconnect: not supported in this version; must be None or False")
 
+    def _check_compression(self) -> None:
+        self._set("compression", _deflate(self.compression))
+        if self.compression is not None and self.max_message_size is None:
+            raise ValueError("compression: needs a max_message_size, for little data can inflate to a lot")
+
+    def _check_receiving(self) -> None:
+        if not isinstance(self.assemble, bool):
+            raise TypeError(f"assemble: must be bool, not {_name_of(self.assemble)}")
+        if self.on_message is not None and not self.assemble:
+            raise ValueError("on_message: needs assemble=True; pieces of messages go to on_fragment")
+        if self.on_fragment is not None and self.assemble:
+            raise ValueError("on_fragment: needs assemble=False; whole messages go to on_message")
+
     def _check_callables(self) -> None:
-        for name in ("on_open", "on_message", "on_close", "on_error", "on_dropped"):
+        for name in ("on_open", "on_message", "on_fragment", "on_close", "on_error", "on_dropped"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"{name}: must be callable, not {_name_of(value)}")
@@ -608,6 +684,39 @@ class Options:
         if name == "headers" and not callable(value):
             return "{" + ", ".join(f"{header!r}: ..." for header, _ in value) + "}"
         return "..." if name in ("headers", "cookies") else repr(value)
+
+
+def _server_hostname(value: object) -> str:
+    text = _line("server_hostname", value)
+    if ":" not in text:
+        return _host("server_hostname", text).rstrip(".")
+    with contextlib.suppress(ValueError):
+        address = ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+        if address.scope_id is None:
+            return address.compressed
+    raise ValueError("server_hostname: must be a host name or an IP address, without port or zone")
+
+
+def _local_address(value: object) -> tuple[str, int]:
+    host, port = value if isinstance(value, tuple) and len(value) == 2 else (value, 0)
+    text = _text("local_address", host)
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"local_address: port must be int, not {_name_of(port)}")
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("local_address: must be an IP address of this machine") from None
+    if not 0 <= port < 65536:
+        raise ValueError("local_address: port must be 0 (any) to 65535")
+    return text, port
+
+
+def _deflate(value: object) -> Deflate | None:
+    if value == "deflate":
+        return Deflate()
+    if value is None or isinstance(value, Deflate):
+        return value
+    raise ValueError(f"compression: must be None, 'deflate' or Deflate(...), not {value!r}")
 
 
 def _path(path: object) -> str | bytes:

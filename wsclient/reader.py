@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Interface
 
-from wsclient.protocol import Event, Protocol
+from wsclient.protocol import Event, Fragment, Protocol
 
 __all__ = ["Reader"]
 
-_DATA = frozenset((str, bytes))
+_DATA = frozenset((str, bytes, Fragment))
 
 
 class Source(Interface):
@@ -25,7 +25,8 @@ class Reader:
     Args:
         source: where the bytes come from.
         protocol: what they mean.
-        deliver: takes the messages of one read, in order.
+        deliver: takes messages, in order; those of one read together, unless they are compressed and many.
+            Where the protocol does not assemble messages, their pieces.
         control: takes one event that is not a message.
     """
 
@@ -34,7 +35,7 @@ class Reader:
         source: Source,
         protocol: Protocol,
         *,
-        deliver: Callable[[list[str | bytes]], None],
+        deliver: Callable[[list[Any]], None],
         control: Callable[[Event], None],
     ) -> None:
         self._source = source
@@ -42,8 +43,12 @@ class Reader:
         self._deliver = deliver
         self._control = control
         self.waiting = False  # reader thread writes it; the writer's clock reads it
-        self.messages_received = 0  # reader thread
-        self.bytes_received = 0  # reader thread
+        self.messages_received = 0  # reader thread; a message counts once it is complete
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes read so far."""
+        return self._protocol.bytes_received
 
     def run(self) -> None:
         """Read until the stream ends. Raises ``OSError`` when it breaks."""
@@ -51,18 +56,25 @@ class Reader:
             pass
 
     def read_once(self) -> bool:
-        """Read what there is, waiting for it, and hand it over. ``False`` at the end of the stream."""
-        buffer = self._protocol.get_buffer()
-        self.waiting = True
-        count = self._source.recv_into(buffer)
-        self.waiting = False
-        if not count:
+        """Read what there is, waiting for it, and hand it over. ``False`` at the end of the stream.
+
+        What was read is handed over in several calls where it inflates to much: each of them may wait until
+        there is room.
+        """
+        count = 0 if self._protocol.has_more else self._receive()
+        if count is None:
             return False
-        self.bytes_received += count
         events = self._protocol.buffer_updated(count)
         if events:
             self._dispatch(events)
         return True
+
+    def _receive(self) -> int | None:
+        buffer = self._protocol.get_buffer()
+        self.waiting = True
+        count = self._source.recv_into(buffer)
+        self.waiting = False
+        return count or None
 
     def _dispatch(self, events: list[Any]) -> None:
         if _DATA.issuperset(map(type, events)):
@@ -76,7 +88,8 @@ class Reader:
                 start = position + 1
         self._hand_over(events[start:])
 
-    def _hand_over(self, messages: list[str | bytes]) -> None:
+    def _hand_over(self, messages: list[Any]) -> None:
         if messages:
-            self.messages_received += len(messages)
+            whole = messages if self._protocol.assembles else [piece for piece in messages if piece.final]
+            self.messages_received += len(whole)
             self._deliver(messages)

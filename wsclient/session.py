@@ -14,12 +14,13 @@ import logging
 import os
 import threading
 from _thread import start_new_thread
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import NoReturn
 
-from wsclient.callbacks import Callbacks, Direct, Ordered, Runner
+from wsclient.callbacks import Callbacks, Direct, Ordered, Received, Runner
 from wsclient.exceptions import (
     HandshakeError,
     ProtocolError,
@@ -28,7 +29,7 @@ from wsclient.exceptions import (
 from wsclient.frames import Frame, Opcode, encode_close
 from wsclient.handshake import Dial, Upgraded
 from wsclient.inbox import Inbox, InboxClosed
-from wsclient.items import Entry, Item, message_of, payload_size
+from wsclient.items import Entry, Item, message_of, received_size
 from wsclient.keepalive import Keepalive, fail_future
 from wsclient.lifecycle import Lifecycle, Milestone, State
 from wsclient.lifetime import live
@@ -38,24 +39,35 @@ from wsclient.protocol import Close, Event, Failure, Ping, Pong, Protocol
 from wsclient.reader import Reader
 from wsclient.send_queue import SendQueue
 from wsclient.stats import Stats, WriteCounters
-from wsclient.transport import Transport
 from wsclient.writer import Writer
 
-__all__ = ["Session", "snapshot"]
+__all__ = ["Session", "drop_and_wait", "from_anywhere", "receive", "snapshot"]
 
+_ABANDONED = "a stream was not finished"
 _LINGER = 1.0  # seconds for the peer to close TCP once the closing handshake is over (section 7.1.1)
 _WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
 _FORCE_GRACE = 0.4  # seconds for the threads to end once the transport is shut down
 
 
+def from_anywhere(action: Callable[[], None]) -> None:
+    """Run something for the garbage collector, which may come inside of any lock of the very same session."""
+    with suppress(RuntimeError):  # no thread to be had: the process is about to end
+        start_new_thread(action, ())
+
+
 class _Link:
     """What exists only while there is a transport. Made by the reader thread once the upgrade is done."""
 
-    def __init__(self, session: Session, transport: Transport) -> None:
-        self.transport = transport
+    def __init__(self, session: Session, upgraded: Upgraded) -> None:
+        transport = self.transport = upgraded.transport
+        options, agreement = session.options, upgraded.compression
         self.reader = Reader(
             transport,
-            session.protocol,
+            Protocol(
+                options.max_message_size,
+                inflater=agreement.inflater() if agreement else None,
+                assemble=options.assemble,
+            ),
             deliver=session.runner.deliver,
             control=session.handle_control,
         )
@@ -63,9 +75,10 @@ class _Link:
             session.queue,
             transport,
             session.keepalive,
-            write_timeout=session.options.write_timeout,
+            write_timeout=options.write_timeout,
             end_by=lambda: session.lifecycle.deadline,
             peer_silent=lambda: self.reader.waiting and not transport.has_input(),
+            compress=agreement.deflater().compress if agreement else None,
             on_final=session.final_written,
             on_failure=session.writer_failed,
         )
@@ -131,13 +144,13 @@ class Session:
         self.options = options
         self.log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": self.name})
         self.lifecycle = Lifecycle()
-        self.protocol = Protocol(options.max_message_size)
         self.keepalive = Keepalive(options.ping_interval, options.ping_timeout)
         self.queue = SendQueue(
             options.max_queued_messages,
             options.max_queued_bytes,
             refuse=self.refuse,
             overflow=options.overflow,
+            fragment_size=options.fragment_size,
         )
         self.queue.hold()
         self.callbacks = Callbacks(options, self.log)
@@ -148,8 +161,8 @@ class Session:
             overflow=options.overflow,
             on_dropped=self.callbacks.dropped,
         )
-        self.inbox: Inbox[Message] = Inbox(
-            options.max_received_messages, options.max_received_bytes, size=payload_size
+        self.inbox: Inbox[Received] = Inbox(
+            options.max_received_messages, options.max_received_bytes, size=received_size
         )
         self.runner = self._choose_runner()
         self.threads = _Threads(self.runner)
@@ -167,10 +180,10 @@ class Session:
                 options.max_received_messages,
                 options.max_received_bytes,
             )
-            if options.on_message is None:
+            if not self.callbacks.take_messages:
                 ordered.deliver = self.inbox.put_all  # pull style: only the other callbacks are moved
             return ordered
-        return Direct(self.callbacks.messages if options.on_message else self.inbox.put_all)
+        return Direct(self.callbacks.received if self.callbacks.take_messages else self.inbox.put_all)
 
     # -- opening --------------------------------------------------------------------------------------
 
@@ -219,7 +232,7 @@ class Session:
         except BaseException as error:
             self._open_failed(error)
             return
-        link = _Link(self, upgraded.transport)
+        link = _Link(self, upgraded)
         self.upgraded, self.link, self.threads.writer = upgraded, link, link.thread
         self.keepalive.start(monotonic())
         try:
@@ -328,10 +341,12 @@ class Session:
         if self.link is not None:
             self.link.transport.shutdown()
 
-    def drop_from_anywhere(self) -> None:
-        """As ``drop``, for the garbage collector, which may run inside of any lock of this very session."""
-        with suppress(RuntimeError):  # no thread to be had: the process is about to end
-            start_new_thread(self.drop, ())
+    def abandon_stream(self) -> None:
+        """End the connection because the rest of a message will never come. Never blocks."""
+        self.lifecycle.request_close(1011, _ABANDONED, monotonic() + self.options.close_timeout)
+        self.queue.cut(Frame(Opcode.CLOSE, encode_close(1011, _ABANDONED)))
+        self.queue.rouse()
+        self.inbox_stop_waiting()
 
     def settle(self, deadline: float) -> None:
         """After ``drop``: make ``unsent`` known although a callback keeps the reader from finishing."""
@@ -377,32 +392,12 @@ class Session:
         self.lifecycle.reach(Milestone.FINISHED)
         live.discard(self)  # not before: an exit waits for on_close, too
 
-    # -- receiving and observing ----------------------------------------------------------------------
-
-    def receive(self, timeout: float | None) -> Message:
-        """Take the next message."""
-        if not len(self.inbox):
-            self._check_may_wait()
-        try:
-            return self.inbox.get(timeout)
-        except InboxClosed:
-            raise self.lifecycle.error() from self.lifecycle.cause
-
-    def _check_may_wait(self) -> None:
-        self.check_not_forked()
-        if self.options.on_message is not None:
-            raise WSClientError("recv() and on_message exclude each other: messages go to on_message")
-        self.threads.refuse_on_reader("recv")
-        self.threads.refuse_on_writer("recv")
-        if self.lifecycle.state in (State.NEW, State.CONNECTING):
-            self.refuse()
+    # -- observing and refusing ------------------------------------------------------------------------
 
     @property
     def shown_url(self) -> str:
         """The URL without what may be secret in it."""
         return str(self.upgraded.url if self.upgraded else self.dial.url)
-
-    # -- refusing -------------------------------------------------------------------------------------
 
     def refuse(self) -> NoReturn:
         """Raise why nothing can be sent or received on this connection."""
@@ -419,6 +414,35 @@ class Session:
         self.is_forked = True
         self.queue.forked()
         self.inbox.clear()
+
+
+def drop_and_wait(session: Session) -> None:
+    """Drop a connection, and give its threads a moment to end. Any thread."""
+    deadline = monotonic() + _FORCE_GRACE
+    session.drop()
+    if not session.wait_finished(_FORCE_GRACE):
+        session.settle(deadline)
+
+
+def receive(session: Session, timeout: float | None) -> Received:
+    """Take the next message, or piece of one, from the inbox of a connection. Thread-safe."""
+    if not len(session.inbox):
+        _check_may_wait(session)
+    try:
+        return session.inbox.get(timeout)
+    except InboxClosed:
+        raise session.lifecycle.error() from session.lifecycle.cause
+
+
+def _check_may_wait(session: Session) -> None:
+    session.check_not_forked()
+    if session.callbacks.take_messages:
+        name = "on_message" if session.options.assemble else "on_fragment"
+        raise WSClientError(f"recv() and {name} exclude each other: messages go to {name}")
+    session.threads.refuse_on_reader("recv")
+    session.threads.refuse_on_writer("recv")
+    if session.lifecycle.state in (State.NEW, State.CONNECTING):
+        session.refuse()
 
 
 def _log_end(session: Session) -> None:

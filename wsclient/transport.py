@@ -19,17 +19,19 @@ import os
 import selectors
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wsclient.exceptions import ConcurrentWriteError
 
 __all__ = ["Cancellation", "Cancelled", "DeadlinePassed", "DialStream", "Transport"]
 
+T = TypeVar("T")
 Address: TypeAlias = tuple[Any, ...]
 Resolved: TypeAlias = tuple[int, Address]  # address family and socket address
 
@@ -38,6 +40,8 @@ _SEND_FLAGS: Final[int] = getattr(socket, "MSG_NOSIGNAL", 0) | getattr(socket, "
 _CAN_SEND_WITHOUT_WAITING: Final = hasattr(socket, "MSG_DONTWAIT")
 # poll takes any file number, select none over 1023; Windows has only select, and no such limit.
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+_BIND_ADDRESS_NO_PORT: Final = 24  # of Linux; socket has it since Python 3.12
 
 _RECORD: Final = 16 * 1024  # largest TLS record, RFC 8446, section 5.1
 _TLS_BATCH: Final = 16 * _RECORD  # encrypted at once, so that one system call carries it
@@ -163,24 +167,59 @@ def resolve(host: str, port: int, cancellation: Cancellation) -> list[Resolved]:
     return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
 
 
-def connect_tcp(addresses: Sequence[Resolved], deadline: float, cancellation: Cancellation) -> DialStream:
-    """Connect to the first address that answers. Each gets an equal share of the time that is left.
+def local_endpoint(host: str, port: int) -> Resolved:
+    """The socket address to connect from, of an IP address of this machine. Raises ``OSError``."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError as error:  # the zone, as the rest is known to be an address
+        raise OSError(error.errno, f"local_address {host}: {describe(error)}") from error
+    family, _, _, _, address = found[0]
+    return int(family), address
 
-    Raises ``OSError`` of the last address, `DeadlinePassed` or `Cancelled`.
+
+def try_each(addresses: Sequence[Resolved], deadline: float, attempt: Callable[[Resolved, float], T]) -> T:
+    """What the first ``attempt`` gives that raises no ``OSError``. Each gets an equal share of the time left.
+
+    An attempt may raise `DeadlinePassed` when its share is over. Raises ``OSError`` of the last attempt,
+    `DeadlinePassed` once ``deadline`` is over, and what else an attempt raises.
     """
     failure: OSError = OSError(errno.EADDRNOTAVAIL, "the host has no address")
-    for position, (family, address) in enumerate(addresses):
+    for position, address in enumerate(addresses):
         now = time.monotonic()
         if now >= deadline:
             break
         until = now + (deadline - now) / (len(addresses) - position)
         try:
-            return DialStream(_connect(family, address, until, cancellation), deadline, cancellation)
+            return attempt(address, until)
         except OSError as error:
             failure = error
+        except DeadlinePassed:
+            failure = TimeoutError(errno.ETIMEDOUT, "no answer in the address's share of the time")
     if time.monotonic() >= deadline:
         raise DeadlinePassed
     raise failure
+
+
+def connect_tcp(
+    addresses: Sequence[Resolved],
+    deadline: float,
+    cancellation: Cancellation,
+    source: Resolved | None = None,
+) -> DialStream:
+    """Connect to the first address that answers, from ``source`` if given: then only to those of its family.
+
+    Each gets an equal share of the time that is left. Raises ``OSError`` of the last address,
+    `DeadlinePassed` or `Cancelled`.
+    """
+    if source is not None:
+        addresses = [item for item in addresses if item[0] == source[0]]
+        if not addresses:
+            raise OSError(errno.EADDRNOTAVAIL, "the host has no address of the kind that local_address is")
+
+    def attempt(address: Resolved, until: float) -> DialStream:
+        return DialStream(_connect(address, until, cancellation, source), deadline, cancellation)
+
+    return try_each(addresses, deadline, attempt)
 
 
 def connect_unix(path: str | bytes, deadline: float, cancellation: Cancellation) -> DialStream:
@@ -188,12 +227,8 @@ def connect_unix(path: str | bytes, deadline: float, cancellation: Cancellation)
     family = getattr(socket, "AF_UNIX", None)
     if family is None:
         raise OSError(errno.EAFNOSUPPORT, "Unix sockets are not available on this platform")
-    try:
-        # An address is always a tuple here; a Unix socket's is its only item.
-        sock = _connect(family, (path,), deadline, cancellation)
-    except TimeoutError:
-        raise DeadlinePassed from None
-    return DialStream(sock, deadline, cancellation)
+    # An address is always a tuple here; a Unix socket's is its only item.
+    return DialStream(_connect((int(family), (path,)), deadline, cancellation), deadline, cancellation)
 
 
 def adopt(sock: socket.socket, deadline: float, cancellation: Cancellation) -> DialStream:
@@ -212,10 +247,15 @@ def _prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _connect(family: int, address: Address, until: float, cancellation: Cancellation) -> socket.socket:
+def _connect(
+    target: Resolved, until: float, cancellation: Cancellation, source: Resolved | None = None
+) -> socket.socket:
+    family, address = target
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         _prepare(sock)
+        if source is not None:
+            _bind(sock, source[1])
         _await_connected(sock, address if len(address) > 1 else address[0], until, cancellation)
     except BaseException:
         sock.close()
@@ -223,17 +263,33 @@ def _connect(family: int, address: Address, until: float, cancellation: Cancella
     return sock
 
 
+def _bind(sock: socket.socket, address: Address) -> None:
+    host, port = address[:2]
+    try:
+        if port and os.name == "posix":
+            # Without it, the last connection from this port blocks it for a minute after its end.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif sys.platform == "linux":
+            # Without it, two connections to different servers can't have the same port.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind(address)
+    except OSError as error:
+        text = f"can't connect from local_address {host}, port {port or 'any'}: {describe(error)}"
+        raise OSError(error.errno, text) from error
+
+
 def _await_connected(sock: socket.socket, address: Any, until: float, cancellation: Cancellation) -> None:
     code = sock.connect_ex(address)
     while code == errno.EAGAIN and sock.family == getattr(socket, "AF_UNIX", None):
         # A Unix socket with a full backlog: nothing to wait for, so it is tried again.
         if time.monotonic() >= until:
-            raise TimeoutError(errno.ETIMEDOUT, "the server accepts no connections")
+            raise DeadlinePassed
         cancellation.pause(min(until, time.monotonic() + _BUSY_RETRY))
         code = sock.connect_ex(address)
     if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)):
         if not cancellation.wait(sock, selectors.EVENT_WRITE, until):
-            raise TimeoutError(errno.ETIMEDOUT, "no answer from the address in its share of the time")
+            raise DeadlinePassed
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, os.strerror(code))
@@ -362,6 +418,10 @@ class DialStream:
             raise
         self._send_raw(session.take_output())
         self._session = session
+
+    def set_deadline(self, deadline: float) -> None:
+        """Move the deadline to this instant of ``time.monotonic()``."""
+        self._deadline = deadline
 
     def hurry(self, seconds: float) -> None:
         """Bring the deadline nearer: to ``seconds`` from now, and to half of what is left."""

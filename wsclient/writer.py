@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
 from wsclient.exceptions import WSClientError
-from wsclient.frames import Outgoing, encode_batch, fully_written, wire_size
+from wsclient.frames import Outgoing, encode_batch, fully_written
 from wsclient.items import Batch, Entry, Item, ends_message
 from wsclient.keepalive import Keepalive, resolve_future
 from wsclient.send_queue import SendQueue
@@ -48,6 +48,7 @@ class Writer:
         write_timeout: seconds without a byte of progress after which the peer is dead; ``None`` for no limit.
         end_by: tells when (monotonic) the connection is ended by force; infinity while it is open.
         peer_silent: tells whether the reader is waiting and there is nothing to read.
+        compress: what the extension makes of a batch, frame by frame (RFC 7692); ``None`` without one.
         on_final: called when the close frame has been written.
         on_failure: called when this thread gives up; it writes nothing after that.
     """
@@ -61,6 +62,7 @@ class Writer:
         write_timeout: float | None,
         end_by: Callable[[], float],
         peer_silent: Callable[[], bool],
+        compress: Callable[[Sequence[Outgoing]], list[Outgoing]] | None = None,
         on_final: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -70,10 +72,12 @@ class Writer:
         self._write_timeout = math.inf if write_timeout is None else write_timeout
         self._end_by = end_by
         self._peer_silent = peer_silent
+        self._compress = compress
         self._on_final = on_final
         self._on_failure = on_failure
         self.counters = WriteCounters()
         self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
+        self._frames: Sequence[Outgoing] = ()  # writer thread: what goes out for all but the marks of them
         self._written = 0  # writer thread: bytes of it that are written
 
     def run(self) -> None:
@@ -101,27 +105,30 @@ class Writer:
 
     def unsent(self) -> list[Item]:
         """Return the items that were taken from the queue and not fully written, in order."""
-        written = self._written
-        remaining: list[Item] = []
-        for item in self._in_flight:
-            outgoing = _outgoing(item)
-            if not remaining and (outgoing is None or fully_written([outgoing], written)):
-                written -= 0 if outgoing is None else wire_size(outgoing)
-            else:
-                remaining.append(item)
-        return remaining
+        done = fully_written(self._frames, self._written)
+        for position, item in enumerate(self._in_flight):
+            if _outgoing(item) is None:
+                continue
+            if not done:
+                return list(self._in_flight[position:])
+            done -= 1
+        return []
 
     def _write(self, batch: Batch) -> None:
         self._written = 0
         self._in_flight = batch.items
-        frames = _frames_of(batch.items, monotonic()) if batch.entries else batch.items
+        whole = cast("list[Outgoing]", batch.items)
+        frames = _frames_of(batch.items, monotonic()) if batch.entries else whole
         try:
+            if self._compress is not None:
+                frames = self._compress(frames)
+            self._frames = frames
             if frames:
-                self._send_all(memoryview(encode_batch(frames)))  # type: ignore[arg-type]
+                self._send_all(memoryview(encode_batch(frames)))
         except BaseException:
             self._settle_part()
             raise
-        self._in_flight = ()
+        self._in_flight = self._frames = ()
         counters = self.counters
         counters.frames_sent += len(frames)
         if len(frames) > counters.max_frames_per_write:
@@ -138,7 +145,7 @@ class Writer:
         # The write has failed, but what went out before is written: nobody shall wait for that in vain.
         items, remaining = self._in_flight, self.unsent()
         done = items[: len(items) - len(remaining)]
-        self._in_flight, self._written = remaining, 0
+        self._in_flight, self._frames, self._written = remaining, (), 0
         self.counters.frames_sent += sum(_outgoing(item) is not None for item in done)
         self._settle(done)
 

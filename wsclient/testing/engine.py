@@ -37,6 +37,7 @@ class Settings:
     handler: Handler
     tls: bool
     subprotocols: tuple[str, ...]
+    compression: bool
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Engine:
             ssl=context,
             subprotocols=self._settings.subprotocols or None,  # type: ignore[arg-type]
             create_connection=_Connection,
-            compression=None,
+            compression="deflate" if self._settings.compression else None,
             max_size=None,
             ping_interval=None,  # pings of the server's own would blur what a test sees
             close_timeout=_CLOSE_TIMEOUT,

@@ -41,12 +41,15 @@ class ServerFactory:
         tls: bool = False,
         process: bool = False,
         subprotocols: Sequence[str] = (),
+        compression: bool = False,
     ) -> Server:
         """Start a server as ``wsclient.testing.serve`` makes it; an echo server by default.
 
         It is stopped at the end of the test, which fails when a handler failed.
         """
-        return self._stack.enter_context(serve(handler, tls=tls, process=process, subprotocols=subprotocols))
+        return self._stack.enter_context(
+            serve(handler, tls=tls, process=process, subprotocols=subprotocols, compression=compression)
+        )
 
 
 class FaultFactory:

@@ -125,6 +125,10 @@ class Frame:
     fin: bool = True
     rsv: int = 0
 
+    def __repr__(self) -> str:
+        shown = repr(self.payload[:64]) + ("..." if len(self.payload) > 64 else "")
+        return f"Frame(opcode={self.opcode}, payload={shown}, fin={self.fin}, rsv={self.rsv})"
+
 
 class FrameOptions(TypedDict, total=False):
     """How a frame departs from an honest one; see ``encode_frame``."""
@@ -246,6 +250,8 @@ class Record:
         self._decoder = _Decoder()  # the script's thread
         self._parts: list[bytes] = []  # the script's thread; fragments of an unfinished message
         self._kind = CONTINUATION  # the script's thread; opcode of that message, or CONTINUATION
+        self._is_compressed = False  # the script's thread; whether that message is
+        self._allowed_rsv = 0  # the script's thread
         # Written by the script's thread under _changed, each replaced or appended whole; read by any thread.
         self._frames: list[Frame] = []
         self._received: list[Message] = []
@@ -306,6 +312,10 @@ class Record:
                 self._changed.notify_all()
             return frames
 
+    def allow_compression(self) -> None:
+        """Let the client set RSV1 (RFC 7692); such messages are kept compressed. For the script's thread."""
+        self._allowed_rsv = 4
+
     def note_bytes(self, count: int) -> None:
         """Count bytes read. For the script's thread."""
         with self._changed:
@@ -319,7 +329,7 @@ class Record:
 
     def _note_frame(self, frame: Frame) -> None:
         self._frames.append(frame)
-        if frame.rsv:
+        if frame.rsv & ~self._allowed_rsv:
             raise ScriptError(f"the client set reserved bits: {frame}")
         if self.close_code is not None and frame.opcode <= CLOSE:
             raise ScriptError(f"the client sent a frame after its close frame: {frame}")
@@ -335,11 +345,13 @@ class Record:
     def _note_data(self, frame: Frame) -> None:
         if (frame.opcode == CONTINUATION) == (self._kind == CONTINUATION):
             raise ScriptError(f"the client's fragments do not fit together: {frame}")
-        self._kind = frame.opcode or self._kind
+        if frame.opcode != CONTINUATION:
+            self._kind, self._is_compressed = frame.opcode, bool(frame.rsv)
         self._parts.append(frame.payload)
         if frame.fin:
             payload = b"".join(self._parts)
-            self._received.append(payload.decode() if self._kind == TEXT else payload)
+            is_text = self._kind == TEXT and not self._is_compressed
+            self._received.append(payload.decode() if is_text else payload)
             self.message_count += 1
             self._kind = CONTINUATION
             self._parts = []
@@ -674,6 +686,8 @@ def _accept(peer: Peer, headers: Headers, wrong_key: bool = False, without: Sequ
     more = list(_pairs(headers))
     replaced = {name.lower() for name, _ in more} | {name.lower() for name in without}
     kept = [pair for pair in usual.items() if pair[0].lower() not in replaced]
+    if "sec-websocket-extensions" in replaced:
+        peer.record.allow_compression()
     peer.send(_encode_head(101, [*kept, *more]))
 
 

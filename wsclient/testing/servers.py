@@ -76,7 +76,12 @@ async def broadcast(connection: Any) -> None:
 
 
 def serve(
-    handler: Handler, *, tls: bool = False, process: bool = False, subprotocols: Sequence[str] = ()
+    handler: Handler,
+    *,
+    tls: bool = False,
+    process: bool = False,
+    subprotocols: Sequence[str] = (),
+    compression: bool = False,
 ) -> Server:
     """Make a server on 127.0.0.1 and a port that the system chooses. It runs within ``with``.
 
@@ -86,12 +91,13 @@ def serve(
         process: serve in another process: nothing of the test's but the wire is within its reach. The handler
             must be a function at the top level of a module that can be imported there.
         subprotocols: names that it knows, best first.
+        compression: accept permessage-deflate when the client offers it.
 
     Raises:
         TypeError: ``handler`` cannot be called.
         ValueError: with ``process``, ``handler`` cannot be sent to another process.
     """
-    return Server(handler, tls=tls, process=process, subprotocols=subprotocols)
+    return Server(handler, tls=tls, process=process, subprotocols=subprotocols, compression=compression)
 
 
 class Server:
@@ -102,13 +108,19 @@ class Server:
     """
 
     def __init__(
-        self, handler: Handler, *, tls: bool = False, process: bool = False, subprotocols: Sequence[str] = ()
+        self,
+        handler: Handler,
+        *,
+        tls: bool = False,
+        process: bool = False,
+        subprotocols: Sequence[str] = (),
+        compression: bool = False,
     ) -> None:
         if not callable(handler):
             raise TypeError(f"handler: must be callable, not {type(handler).__name__}")
         if process:
             _check_picklable(handler)
-        self._arguments = (handler, tls, tuple(subprotocols))
+        self._arguments = (handler, tls, tuple(subprotocols), compression)
         self._journal = Journal()
         self._host: _Host = _ProcessHost(self._journal) if process else _ThreadHost(self._journal)
         self._started = False  # start() and stop(): the thread that owns the server, as the next two
@@ -226,7 +238,7 @@ class Server:
         self._journal.assert_received(expected, timeout)
 
 
-def _settings(handler: Handler, tls: bool, subprotocols: tuple[str, ...]) -> Settings:
+def _settings(handler: Handler, tls: bool, subprotocols: tuple[str, ...], compression: bool) -> Settings:
     try:
         from wsclient.testing.engine import Settings
 
@@ -236,7 +248,7 @@ def _settings(handler: Handler, tls: bool, subprotocols: tuple[str, ...]) -> Set
         raise RuntimeError(
             f"no module {error.name!r}: serve() needs pip install 'wsclient[testing]'"
         ) from error
-    return Settings(handler, tls, subprotocols)
+    return Settings(handler, tls, subprotocols, compression)
 
 
 def _check_picklable(handler: Handler) -> None:
