@@ -70,7 +70,7 @@ stress: $(READY) ## the full load: 50 threads x 20,000 over TCP and TLS, and the
 conformance: $(READY) ## the Autobahn Testsuite, but for most of the compressed messages; needs a Python 2.7
 	@PYTHONPATH=tests $(RUN) -m conformance $(CONFORMANCE_ARGS)
 
-conformance-all: $(READY) ## all of it, for the other clients too; writes docs/conformance.md (an hour)
+conformance-all: $(READY) ## all of it, for the other clients too; writes docs/conformance.md (40 minutes)
 	@PYTHONPATH=tests $(RUN) -m conformance --all --clients wsclient,websocket-client,websockets $(CONFORMANCE_ARGS)
 
 fuzz: $(READY) ## look for bytes of a server that break the decoder, with atheris, for SECONDS=60

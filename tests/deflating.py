@@ -43,7 +43,7 @@ class Server:
         payload = (self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH))[:-4]
         if not self._keeps_context:
             self._zlib = zlib.compressobj(*self._settings)
-        return payload or b"\x00"
+        return payload
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A message in one frame."""

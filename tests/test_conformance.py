@@ -21,7 +21,7 @@ from conformance.cases import EVERYTHING, GROUPS, QUICK, STANDARD, group_of, sel
 from conformance.clients import CLIENTS, Client, run_case
 from conformance.runner import Run, load, run, save
 from conformance.suite import Suite, started
-from conformance.tables import document, terminal_table
+from conformance.tables import MEANINGS, document, terminal_table
 from conformance.verdict import EXCUSES, SILENT, Ending, Excuse, Outcome, Report, Result, faults, judge
 from peers.launch import Place, Unavailable
 from peers.requirement import available
@@ -296,6 +296,18 @@ def test_a_python_that_has_the_suite_is_used_as_it_is(tmp_path: Path) -> None:
     assert python27.with_suite(python, environment(tmp_path)) == python
 
 
+def test_an_environment_that_cannot_be_made_is_said_clearly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # as without the network, and faster
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    python = executable(tmp_path / "bin" / "python2.7", "exit 1")
+    settings = environment(tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    with pytest.raises(Unavailable, match=r"pip .* failed: "):
+        python27.with_suite(python, settings)
+    assert list((tmp_path / "cache" / "wsclient").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -356,6 +368,16 @@ def test_results_are_kept_and_read_back(tmp_path: Path) -> None:
 
 def kept() -> list[Run]:
     return [load(name) for name in CLIENTS]
+
+
+def test_every_lenient_outcome_is_explained() -> None:
+    lenient = {
+        result.case
+        for done in kept()
+        for result in done.results
+        if result.outcome in (Outcome.NON_STRICT, Outcome.INFORMATIONAL)
+    }
+    assert lenient | set(EXCUSES) <= set(MEANINGS)
 
 
 @pytest.mark.parametrize("name", CLIENTS)

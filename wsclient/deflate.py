@@ -277,8 +277,7 @@ class Deflater:
         data = context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH)
         if self._agreement.client_no_context_takeover:
             self._zlib = None
-        # A second flush with nothing in between gives nothing. Section 7.2.3.6 has this for an empty message.
-        return data[:-4] or b"\x00"
+        return data[:-4]
 
 
 # -------------------------------------------------------------------------------------------- decompressing

@@ -56,7 +56,7 @@ def _websocket_client(url: str, compressed: bool) -> str:
         while True:
             opcode, data = conn.recv_data()
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return "closed"
+                return "the server closed"
             conn.send(data, opcode)
     except websocket.WebSocketTimeoutException:
         raise

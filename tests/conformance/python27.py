@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -88,26 +89,34 @@ def _cache(environment: Mapping[str, str]) -> Path:
 
 def _make(base: str, ready: Path) -> None:
     ready.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _INSTALL_SECONDS
     with tempfile.TemporaryDirectory(prefix="installing-", dir=ready.parent) as attempt:
         tool, target = Path(attempt, "tool"), Path(attempt, "environment")
-        _must([sys.executable, "-m", "venv", str(tool)])
-        _must([*_pip(tool), "install", "--quiet", _VIRTUALENV])
-        _must([str(tool / "bin" / "virtualenv"), "--quiet", "--python", base, str(target)])
-        _must([*_pip(target), "install", "--quiet", "--no-deps", "--requirement", str(REQUIREMENTS)])
-        _must([str(target / "bin" / "python"), "-c", _HAS_SUITE])
+        for command in (
+            [sys.executable, "-m", "venv", str(tool)],
+            [*_install(tool), _VIRTUALENV],
+            [str(tool / "bin" / "virtualenv"), "--quiet", "--python", base, str(target)],
+            [*_install(target), "--no-deps", "--requirement", str(REQUIREMENTS)],
+            [str(target / "bin" / "python"), "-c", _HAS_SUITE],
+        ):
+            _must(command, deadline)
         # Another run may have been faster; then its environment is as good.
         with contextlib.suppress(OSError):
             target.rename(ready)
 
 
-def _pip(environment: Path) -> list[str]:
-    return [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+def _install(environment: Path) -> list[str]:
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    return [*pip, "--quiet", "--retries", "2", "--timeout", "20", "install"]
 
 
-def _must(command: Sequence[str]) -> None:
+def _must(command: Sequence[str], deadline: float) -> None:
+    patience = max(deadline - time.monotonic(), 0.0)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{' '.join(command)} did not end within {_INSTALL_SECONDS:g} s") from None
+        raise Unavailable(
+            f"no environment for it within {_INSTALL_SECONDS:g} s: {' '.join(command)}"
+        ) from None
     if done.returncode:
         raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")

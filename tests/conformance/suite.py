@@ -58,16 +58,25 @@ class Suite:
     def _report(self, entry: Mapping[str, Any]) -> Report:
         details = json.loads((self.folder / entry["reportfile"]).read_text(encoding="utf-8"))
         traffic = details["trafficStats"] or {}
-        words = (details["result"], details["resultClose"])
-        is_close_fault = entry["behavior"] == "OK" and entry["behaviorClose"] != "OK"
+        negotiated = "permessage-deflate" in details["httpResponse"].lower()
         return Report(
             behavior=entry["behavior"],
             behavior_close=entry["behaviorClose"],
             close_code=entry["remoteCloseCode"],
-            explanation=words[is_close_fault],
-            negotiated="permessage-deflate" in details["httpResponse"].lower(),
+            explanation=_explanation(details, negotiated),
+            negotiated=negotiated,
             ratio=traffic.get("incomingCompressionRatio"),
         )
+
+
+def _explanation(details: Mapping[str, Any], negotiated: bool) -> str:
+    # Of its two sentences, the first is about messages and says little unless it is about this case.
+    if details["behavior"] == "UNIMPLEMENTED" and not negotiated:
+        return "no compression was negotiated"
+    about_messages, about_close = details["result"], details["resultClose"]
+    if details["behaviorClose"] == "OK":
+        return str(about_messages)
+    return str(about_close if about_messages.startswith("Actual events") else about_messages)
 
 
 @contextlib.contextmanager
