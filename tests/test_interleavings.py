@@ -19,7 +19,7 @@ import pytest
 from interleave.explorer import Explorer, Interleaving, Play
 from interleave.scenarios import FINAL, InboxStage, Stage
 
-from wsclient import control_lane, doorbell, fragments, front, inbox, room, send_queue, waiting_line
+from wsclient import admission, control_lane, doorbell, fragments, front, inbox, room, send_queue, waiting_line
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Timeout
@@ -34,7 +34,7 @@ from wsclient.send_queue import QueueState, SendQueue
 from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 
 EXPLORER = Explorer(
-    [send_queue, front, fragments, room, doorbell, waiting_line, control_lane, inbox, sys.modules[__name__]],
+    [send_queue, admission, front, fragments, room, doorbell, waiting_line, control_lane, inbox, sys.modules[__name__]],
     helpers=[queue],
 )
 MORE = int(os.environ.get("WSCLIENT_INTERLEAVE_BOUND", "0"))
@@ -506,7 +506,7 @@ class TicketTwice(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._room = self._front._room = _DoubleRoom(*args)
+        self._room = self.front._room = self._admission._room = _DoubleRoom(*args)
         self._take_ticket = self._room.pool.pop
 
 
@@ -540,7 +540,7 @@ class TimeoutWins(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._line = self._front._line = _HastyLine(self.mutex)
+        self._line = self.front._line = self._admission._line = _HastyLine(self.mutex)
 
 
 class CloseDoesNotWait(SendQueue):
@@ -567,7 +567,7 @@ class ChunkWithoutBell(SendQueue):
 
     def put_stream(self, opcode: Opcode) -> StreamSource:
         source = _SilentSource(opcode, 10, self.mutex, self._bell)
-        self._when_open(lambda: self._enter_stream(source.item))
+        self._when_open(lambda: self._admit_stream(source.item))
         return source
 
 

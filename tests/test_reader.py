@@ -64,8 +64,8 @@ def test_messages_of_one_read_are_handed_over_together() -> None:
     reader, log, _ = reading(data)
     assert reader.read_once()
     assert log.seen == [["a", b"b", "c"]]
-    assert reader.messages_received == 3
-    assert reader.bytes_received == len(data)
+    assert reader.counters.messages_received == 3
+    assert reader.counters.bytes_received == len(data)
 
 
 def test_half_a_frame_is_handed_over_to_nobody() -> None:
@@ -88,7 +88,7 @@ def test_control_events_keep_their_place() -> None:
     )
     reader.run()
     assert log.seen == [Ping(b"1"), ["a", "b"], Pong(b"2"), Ping(b"3"), ["c"], Close(1000, "")]
-    assert reader.messages_received == 3
+    assert reader.counters.messages_received == 3
 
 
 def test_a_message_after_the_last_control_event() -> None:
@@ -155,4 +155,4 @@ def test_however_the_stream_is_cut(messages: list[str | bytes], sizes: list[int]
     reader, log, _ = reading(*(piece for piece in [*pieces, data] if piece))
     reader.run()
     assert log.messages() == messages
-    assert reader.messages_received == len(messages)
+    assert reader.counters.messages_received == len(messages)

@@ -21,6 +21,7 @@ from wsclient.exceptions import (
 from wsclient.lifecycle import ClosedBy, State
 from wsclient.options import Credentials, Options, Overflow
 from wsclient.receive_stream import ReceiveStream
+from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect
 from wsclient.send_stream import SendStream
 from wsclient.stats import Stats
 
@@ -32,6 +33,9 @@ __all__ = [
     "ConnectionClosed",
     "Credentials",
     "Deflate",
+    "Delivery",
+    "Disconnect",
+    "DisconnectKind",
     "HandshakeError",
     "HandshakeTimeout",
     "MessageTooBig",
@@ -40,6 +44,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "ReceiveStream",
+    "Reconnect",
     "SendStream",
     "SendTimeout",
     "State",

@@ -169,6 +169,11 @@ class StreamSource:
                 self._phase = _Phase.ENDED
             return outcome
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the connection takes no more of it."""
+        return self._phase is _Phase.STOPPED
+
     # -- under the mutex ------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -261,12 +266,17 @@ class FragmentLane:
             return Entry(frame)
         self._source = None
         future = source.item.future if isinstance(source.item, Entry) else None
-        return Entry(frame, message=message_of(source.item), future=future)
+        return Entry(frame, message=message_of(source.item), future=future, origin=source.item)
 
     def drop(self) -> list[Item]:
         """Give up the message under way, and hand back what stands for it."""
         source, self._source = self._source, None
         return [] if source is None else [source.item]
+
+
+def _expires(item: Item) -> bool:
+    # Such a message may be worthless before its last piece is out: it goes in one frame, or not at all.
+    return isinstance(item, Entry) and item.expires_at != math.inf
 
 
 def stop_streams(items: Sequence[Item]) -> None:

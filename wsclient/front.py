@@ -1,19 +1,35 @@
-"""The front of the send queue: where items leave it, batch by batch. Used under the mutex of the queue."""
+"""The front of the send queue: where items leave it, batch by batch. Used under the mutex of the queue.
+
+While a connection is lost, nothing leaves. Once it is open again, what ``on_reconnect`` sends goes *ahead*,
+then what is *in doubt* or sent *again*, and only then what waits in the queue. These lanes take no room of
+the queue's.
+"""
 
 from __future__ import annotations
 
+import enum
+import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
 
-from wsclient.fragments import FragmentLane
-from wsclient.items import Batch, Item
+from wsclient.exceptions import QueueFull
+from wsclient.fragments import FragmentLane, StreamEntry
+from wsclient.items import Batch, Item, is_message
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
-__all__ = ["Front"]
+__all__ = ["Flow", "Front"]
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
+
+
+class Flow(enum.Enum):
+    """What leaves."""
+
+    ALL = "all"
+    GREETING = "greeting"  # what on_reconnect sends
+    NOTHING = "nothing"  # the connection is lost
 
 
 class Front:
@@ -27,18 +43,6 @@ class Front:
         enter: appends an item that has got room.
         max_batch: size of a batch in bytes.
     """
-
-    __slots__ = (
-        "_chunk",
-        "_enter",
-        "_lane",
-        "_line",
-        "_max_batch",
-        "_room",
-        "_waiting",
-        "high_bytes",
-        "high_messages",
-    )
 
     def __init__(
         self,
@@ -57,19 +61,46 @@ class Front:
         self._enter = enter
         self._max_batch = max_batch
         self._chunk = max(1, min(_CHUNK, max_batch // room.share))
+        self._ahead: deque[Item] = deque()
+        self._in_doubt: deque[Item] = deque()
+        self._again: deque[Item] = deque()
+        self.flow = Flow.ALL
+        self._greeter: int | None = None  # the thread that runs on_reconnect
+        self._links = 0  # how many links there were before this one
         self.high_messages = 0  # writer thread
         self.high_bytes = 0  # writer thread
+
+    def __bool__(self) -> bool:
+        """Whether there is anything that was accepted and not taken."""
+        return bool(self._waiting or self._lane or self._ahead or self._in_doubt or self._again)
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait in the queue."""
+        return len(self._waiting)
+
+    def ready(self) -> bool:
+        """Whether there is something to take. The writer asks without the mutex before it sleeps."""
+        if self.flow is Flow.NOTHING:
+            return False
+        if self._lane:
+            return self._lane.ready()
+        if self._ahead:
+            return True
+        return self.flow is Flow.ALL and bool(self._in_doubt or self._again or self._waiting)
 
     def take(self, is_open: bool) -> Batch | None:
         """Return the next batch, or ``None`` when there is none yet."""
         if self._lane:
-            return self._lane.take(self._max_batch)
+            return self._lane.take(self._max_batch) if self.flow is not Flow.NOTHING else None
+        if not self.ready():
+            return None
+        if lane := self._ahead or self._in_doubt or self._again:
+            return self._take_from(lane)
         depth = len(self._waiting)
         items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
-        whole = self._lane.first_of(items)
-        if whole < len(items):
-            self._put_back(items, max(whole, 1))
+        whole = self._keep_whole(self._waiting, items)
         has_entries = self._room.has_entries
         self._room.left(items)
         # Not after each batch: waking a thread costs as much as encoding ten messages.
@@ -80,9 +111,21 @@ class Front:
         self._lane.begin(items[0])
         return self._lane.take(self._max_batch)
 
-    def _put_back(self, items: list[Item], kept: int) -> None:
-        self._waiting.extendleft(reversed(items[kept:]))
-        del items[kept:]
+    def _take_from(self, lane: deque[Item]) -> Batch | None:
+        items, _ = _pop_batch(lane, self._max_batch, 1)
+        if self._keep_whole(lane, items):
+            return Batch(items, entries=True)
+        self._lane.begin(items[0])
+        return self._lane.take(self._max_batch)
+
+    def _keep_whole(self, lane: deque[Item], items: list[Item]) -> int:
+        # Put back what stands behind an item that goes out in fragments; say how many come before it.
+        whole = self._lane.first_of(items)
+        if whole < len(items):
+            kept = max(whole, 1)
+            lane.extendleft(reversed(items[kept:]))
+            del items[kept:]
+        return whole
 
     def _note_depth(self, depth: int, size: int, count: int) -> None:
         if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
@@ -90,6 +133,74 @@ class Front:
             size += sum(map(len, list(self._waiting)))
         if size > self.high_bytes:
             self.high_bytes = size
+
+    # -- between two links ----------------------------------------------------------------------------
+
+    def halt(self) -> list[Item]:
+        """Let nothing leave any more; return what stands for a stream that was under way."""
+        self.flow, self._greeter = Flow.NOTHING, None
+        self._links += 1
+        cut_off = self._lane.drop()
+        self._again.extendleft(item for item in cut_off if not isinstance(item, StreamEntry))
+        return [item for item in cut_off if isinstance(item, StreamEntry)]
+
+    def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
+        """Have items leave before everything that waits, in order."""
+        self._in_doubt.extendleft(reversed(in_doubt))
+        self._again.extendleft(reversed(unwritten))
+
+    def take_in_doubt(self) -> list[Item]:
+        """Take back what was written before and was to be written again."""
+        items = list(self._in_doubt)
+        self._in_doubt.clear()
+        return items
+
+    def greet(self) -> int:
+        """Let leave what ``on_reconnect`` sends, and nothing else. Returns what ``resume`` wants to know."""
+        self.flow = Flow.GREETING
+        self._room.hold_back()
+        return self._links
+
+    def begin_greeting(self) -> None:
+        """The calling thread runs ``on_reconnect``."""
+        self._greeter = threading.get_ident()
+
+    def resume(self, links: int) -> None:
+        """``on_reconnect`` has returned: let everything leave, unless that link is lost by now."""
+        if links == self._links:
+            self.flow, self._greeter = Flow.ALL, None
+            self._room.let_go()
+            self.serve_line()
+
+    def is_greeter(self) -> bool:
+        """Whether the calling thread runs ``on_reconnect``: what it sends goes ahead."""
+        return self._greeter is not None and self._greeter == threading.get_ident()
+
+    def put_ahead(self, item: Item) -> None:
+        """Have an item leave before everything else."""
+        self._ahead.append(item)
+
+    def take_ahead(self) -> list[Item]:
+        """Take back what ``on_reconnect`` sent and what was not written."""
+        items = list(self._ahead)
+        self._ahead.clear()
+        return items
+
+    def drop(self) -> list[Item]:
+        """Give up everything, and hand it back in order."""
+        items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
+        self._ahead.clear()
+        self._again.clear()
+        return items
+
+    def drop_oldest(self) -> Item:
+        """Give up the oldest message of the queue."""
+        for position, item in enumerate(list(self._waiting)):
+            if is_message(item):
+                del self._waiting[position]
+                self._room.left([item])
+                return item
+        raise QueueFull("no message is left to drop, and there is still no room")
 
     def serve_line(self) -> None:
         """Let producers in who wait for room, or give all of it to those who come."""
@@ -111,3 +222,11 @@ def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[It
         items += some
         size += sum(map(len, some))
     return items, size
+
+
+def _pop_all(waiting: deque[Item]) -> list[Item]:
+    # One by one: producers append meanwhile.
+    items: list[Item] = []
+    while waiting:
+        items.append(waiting.popleft())
+    return items

@@ -30,12 +30,12 @@ class SendStream:
     """
 
     def __init__(self, session: Session, text: bool, owner: object) -> None:
-        session.check_not_forked()
+        session.parts.check_not_forked()
         session.threads.refuse_on_writer("send_stream")
         self._session = session
         self._owner = owner  # keeps the Connection alive, whose end would be the end of this
         self._text = text
-        self._source = session.queue.put_stream(Opcode.TEXT if text else Opcode.BINARY)
+        self._source = session.parts.queue.put_stream(Opcode.TEXT if text else Opcode.BINARY)
         self._settled = False  # any thread, once: there is nothing to abort any more
 
     def write(self, data: str | BytesLike, *, timeout: float | None = None) -> None:
@@ -54,7 +54,7 @@ class SendStream:
         """
         chunk = self._to_chunk(data)
         limit = self._limit(timeout)
-        self._session.check_not_forked()
+        self._session.parts.check_not_forked()
         self._session.threads.refuse_on_writer("write")
         if chunk:
             self._judge(self._source.put(chunk, limit), limit)
@@ -71,7 +71,7 @@ class SendStream:
         """
         if self._settled:
             return
-        self._session.check_not_forked()
+        self._session.parts.check_not_forked()
         self._session.threads.refuse_on_writer("close")
         limit = self._limit(timeout)
         self._settled = True
@@ -87,7 +87,8 @@ class SendStream:
         """Give the message up and end the connection with code 1011, once what is under way is written."""
         if not self._settled:
             self._settled = True
-            self._session.abandon_stream()
+            if not self._source.is_stopped:
+                self._session.abandon_stream()
 
     def __enter__(self) -> SendStream:
         return self
@@ -95,7 +96,7 @@ class SendStream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session.is_forked:
+        if self._session.parts.is_forked:
             return
         if kind is None:
             self.close()
@@ -104,15 +105,15 @@ class SendStream:
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if session is None or session.is_forked or getattr(self, "_settled", True):
+        if session is None or session.parts.is_forked or getattr(self, "_settled", True):
             return
-        if session.lifecycle.state is not State.OPEN:
+        if session.parts.lifecycle.state is not State.OPEN:
             return
         from_anywhere(session.abandon_stream)  # first, for the warning may be an error
         warnings.warn(f"unfinished stream on {self._owner!r}", ResourceWarning, source=self, stacklevel=2)
 
     def _limit(self, timeout: float | None) -> float:
-        return self._session.options.send_timeout if timeout is None else check_timeout(timeout)
+        return self._session.parts.options.send_timeout if timeout is None else check_timeout(timeout)
 
     def _to_chunk(self, data: object) -> bytes:
         if self._text:
@@ -133,4 +134,6 @@ class SendStream:
         if outcome is Outcome.ENDED:
             raise WSClientError("the stream has ended: open another one for another message")
         if outcome is Outcome.STOPPED:
-            self._session.refuse()
+            if self._source.receipt.done():
+                self._source.receipt.result()
+            self._session.parts.refuse()

@@ -230,9 +230,9 @@ class Stage:
     def _check_room(self) -> None:
         queue, room = self.queue, self.queue._room
         deepest = self.max_messages + self.marks
-        assert queue.high_messages <= deepest, f"{queue.high_messages} messages queued at once"
+        assert queue.front.high_messages <= deepest, f"{queue.front.high_messages} messages queued at once"
         alone = max((len(item) for item in self.written), default=0)
-        assert queue.high_bytes <= max(self.max_bytes, alone), f"{queue.high_bytes} bytes queued at once"
+        assert queue.front.high_bytes <= max(self.max_bytes, alone), f"{queue.front.high_bytes} bytes queued at once"
         assert not queue._line, "somebody is still in the waiting line"
         if queue._state is QueueState.OPEN:
             free = len(room.pool) + room._spare + room._reserve
