@@ -506,7 +506,7 @@ class TicketTwice(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._room = self.front._room = self._admission._room = _DoubleRoom(*args)
+        self._room = self.front._room = self.admission._room = _DoubleRoom(*args)
         self._take_ticket = self._room.pool.pop
 
 
@@ -540,7 +540,7 @@ class TimeoutWins(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._line = self.front._line = self._admission._line = _HastyLine(self.mutex)
+        self._line = self.front._line = self.admission._line = _HastyLine(self.mutex)
 
 
 class CloseDoesNotWait(SendQueue):

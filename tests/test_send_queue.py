@@ -270,7 +270,7 @@ def test_the_oldest_make_way() -> None:
     assert queue.put_dropping("d") == ["a"]
     assert queue.put_dropping("x" * 1500) == ["b", "c"], "it needs the room of two"
     assert queue.put_dropping("y" * 9000) == ["d", "x" * 1500]
-    assert queue.dropped == 5
+    assert queue.admission.dropped == 5
     assert take(queue) == [mark, "y" * 9000]
     assert room_left(queue) == 3
 
@@ -289,7 +289,7 @@ def test_dropping_when_the_room_is_elsewhere() -> None:
     put_all(queue, "a")
     queue._append = append
     assert queue.put_dropping("b") == ["a"]
-    assert queue.dropped == 1
+    assert queue.admission.dropped == 1
 
 
 # ---------------------------------------------------------------------------------------- closing and cutting
@@ -648,7 +648,7 @@ def test_who_gives_up_holds_up_nobody(pool: ThreadPoolExecutor) -> None:
     queue = queue_of()
     put_all(queue, "x" * 1500)
     with queue.mutex:
-        large = queue._admission.admit("y" * 2900, True)
+        large = queue.admission.admit("y" * 2900, True)
         assert large is not None
     small = joins(pool, queue, b"small")
     assert queue._line.wait(large, 0, queue.front.serve_line) is Outcome.WAITING
@@ -850,7 +850,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.taken == self.accepted[: len(self.taken)]
         rest = self.accepted[len(self.taken) :]
         assert [*self.queue.leftover(), *self.waiting()] == rest
-        assert self.queue.dropped == len(self.dropped)
+        assert self.queue.admission.dropped == len(self.dropped)
         assert self.queue.is_silent() == self.is_silent()
         inside = [item for item in self.waiting() if is_message(item)]
         assert len(inside) <= self.max_messages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -16,7 +16,7 @@ from wsclient.options import Credentials, Options, check_timeout
 from wsclient.outbox import BytesLike, Message, to_item, to_ping_payload
 from wsclient.receive_stream import Incoming, ReceiveStream
 from wsclient.send_stream import SendStream
-from wsclient.session import Session, drop_and_wait, from_anywhere, receive, snapshot
+from wsclient.session import Session, credentials_of, drop_and_wait, forgotten, receive, snapshot
 from wsclient.stats import Stats
 
 __all__ = ["Connection", "connect"]
@@ -82,10 +82,9 @@ class Connection:
         Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped, ``unsent`` lists
         what was not written, and nothing is raised: look there, or ``flush`` before. Called by a callback, or
         by one of a future, it returns at once and the closing goes on. Closing again does nothing but wait.
-        RFC 6455, section 7.
 
         Args:
-            code: 1000, another code that an endpoint may send, or 3000 to 4999.
+            code: 1000, another code that an endpoint may send, or 3000 to 4999 (RFC 6455, section 7.4).
             reason: at most 123 bytes of UTF-8.
             timeout: by default ``close_timeout``.
 
@@ -118,19 +117,14 @@ class Connection:
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if (
-            session is None
-            or session.parts.is_forked
-            or session.parts.lifecycle.state in (State.NEW, State.CLOSED)
-        ):
-            return
-        text = f"unclosed {self!r}"
-        from_anywhere(session.drop)  # first, for the warning may be an error
-        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+        if session is not None:
+            forgotten(session, self)
 
     # -- sending --------------------------------------------------------------------------------------
 
-    def send(self, data: str | BytesLike, *, timeout: float | None = None) -> None:
+    def send(
+        self, data: str | BytesLike, *, timeout: float | None = None, expire: float | None = None
+    ) -> None:
         """Accept one message for writing: ``str`` as text, bytes-like as binary.
 
         Returns as soon as it is accepted. From then on it is either written or handed back by ``unsent``.
@@ -138,6 +132,8 @@ class Connection:
         Args:
             data: the message. Other bytes-like objects than ``bytes`` are copied.
             timeout: how long to wait while the queue is full; by default ``send_timeout``.
+            expire: seconds after which it is worthless. One that could not be written by then is given to
+                ``on_dropped`` and counted (``stats().expired_messages``), not written.
 
         Raises:
             SendTimeout: the queue stayed full; the message was not accepted.
@@ -149,15 +145,20 @@ class Connection:
         kind = data.__class__
         plain = kind is bytes or (kind is str and data.isascii())  # type: ignore[union-attr]
         limit = self._send_timeout if timeout is None else check_timeout(timeout)
+        if expire is not None:
+            self._session.parts.outbox.put_expiring(to_item(data), limit, check_timeout(expire, "expire"))
+            return
         self._put(data if plain else to_item(data), True, limit)  # type: ignore[arg-type]
 
-    def send_future(self, data: str | BytesLike) -> Future[None]:
+    def send_future(self, data: str | BytesLike, *, expire: float | None = None) -> Future[None]:
         """Accept one message as ``send`` does, and return its receipt.
 
         The future is resolved once the message is written to the socket, and failed with
-        ``ConnectionClosed`` when it never will be. Its callbacks run on the writer thread: keep them short.
+        ``ConnectionClosed`` when it never will be, or ``SendTimeout`` when it expired (see ``send``). Its
+        callbacks run on the writer thread: keep them short.
         """
-        return self._session.parts.outbox.put_with_receipt(to_item(data), self._send_timeout)
+        seconds = math.inf if expire is None else check_timeout(expire, "expire")
+        return self._session.parts.outbox.put_with_receipt(to_item(data), self._send_timeout, seconds)
 
     def send_json(self, obj: Any, *, timeout: float | None = None) -> None:
         """Send ``obj`` as JSON text, serialized by ``json_dumps`` in the calling thread. See ``send``."""
@@ -170,12 +171,8 @@ class Connection:
         It takes its place behind everything accepted so far; what other threads send after it waits for its
         end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait.
 
-        Args:
-            text: whether it is a text message, of ``str``, or a binary one.
-
-        Raises:
-            ConnectionClosed: the connection is closing or closed.
-            WSClientError: the connection is not open yet, or the caller is a callback of a future.
+        With ``text`` it is a text message, of ``str``, otherwise a binary one. Raises as ``send``, and
+        ``WSClientError`` in a callback of a future.
         """
         return SendStream(self._session, text, self)
 
@@ -244,10 +241,7 @@ class Connection:
         Args:
             timeout: seconds to wait for the message to begin, and then for each piece.
 
-        Raises:
-            Timeout: (a ``TimeoutError``) none began in time.
-            ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
-            WSClientError: the stream before is unfinished, or the connection assembles messages.
+        Raises as ``recv``, and ``WSClientError`` while the stream before is unfinished.
         """
         if self._options.assemble:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")
@@ -277,10 +271,7 @@ class Connection:
     @property
     def credentials(self) -> Credentials | None:
         """Identity of this connection: as set, or else as presented to the server."""
-        given, upgraded = self._options.credentials, self._session.upgraded
-        if self._credentials is None and callable(given):
-            return upgraded.credentials if upgraded else None
-        return self._credentials or cast("Credentials | None", given)
+        return credentials_of(self._session, self._credentials)
 
     @property
     def is_authenticated(self) -> bool:

@@ -105,16 +105,16 @@ def _number(option: str, value: object) -> float:
     return float(value)
 
 
-def check_timeout(timeout: object) -> float:
+def check_timeout(timeout: object, name: str = "timeout") -> float:
     """Check the time-out of one call, in seconds. One that is over already (a negative number) is 0.
 
     Raises:
         TypeError, ValueError: not a number of seconds up to 2,000,000.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout: must be a number of seconds, not {_name_of(timeout)}")
+        raise TypeError(f"{name}: must be a number of seconds, not {_name_of(timeout)}")
     if not timeout <= MAX_SECONDS:  # refuses NaN too
-        raise ValueError(f"timeout: must be at most {MAX_SECONDS:,.0f} seconds, not {timeout}")
+        raise ValueError(f"{name}: must be at most {MAX_SECONDS:,.0f} seconds, not {timeout}")
     return max(float(timeout), 0.0)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
 from wsclient.exceptions import QueueFull, Timeout
@@ -93,16 +95,28 @@ class Outbox:
             assert message is not None  # marks and pings are not dropped
             self._on_dropped(message)
 
-    def put_with_receipt(self, item: str | bytes | Frame, timeout: float) -> Future[None]:
+    def put_with_receipt(
+        self, item: str | bytes | Frame, timeout: float, expire: float = math.inf
+    ) -> Future[None]:
         """Queue a message; the future tells when it is written, or that it never will be."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # what was accepted cannot be cancelled
-        entry = Entry(item, message=message_of(item), future=future)
+        self._put_entry(item, timeout, expire, future)
+        return future
+
+    def put_expiring(self, item: str | bytes | Frame, timeout: float, expire: float) -> None:
+        """Queue a message that is to be written within ``expire`` seconds, or not at all."""
+        self._put_entry(item, timeout, expire, None)
+
+    def _put_entry(
+        self, item: str | bytes | Frame, timeout: float, expire: float, future: Future[None] | None
+    ) -> None:
+        expires_at = monotonic() + expire
+        entry = Entry(item, message=message_of(item), future=future, expires_at=expires_at)
         if self._drops:
             self._put_dropping(entry)
         else:
             self._queue.put_slowly(entry, True, timeout)
-        return future
 
     def flush(self, timeout: float) -> None:
         """Wait until everything queued before is written."""

@@ -96,7 +96,7 @@ class SendQueue(queue.Queue[Item]):
         self.front = Front(
             self.queue, self._room, self._line, self._lane, enter=self._enter, max_batch=max_batch
         )
-        self._admission = Admission(self._room, self._line, self.front, enter=self._enter, overflow=overflow)
+        self.admission = Admission(self._room, self._line, self.front, enter=self._enter, overflow=overflow)
         self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
@@ -140,7 +140,7 @@ class SendQueue(queue.Queue[Item]):
         """As ``put``, always through the mutex: for entries, large messages, and a full queue."""
         # A future's callback would wait for itself: it runs on the writer thread.
         may_wait = block and threading.get_ident() != self._writer_ident
-        waiter = self._when_open(lambda: self._admission.admit(item, may_wait))
+        waiter = self._when_open(lambda: self.admission.admit(item, may_wait))
         if waiter is None:
             return
         outcome = self._line.wait(waiter, timeout, self.front.serve_line)
@@ -165,7 +165,7 @@ class SendQueue(queue.Queue[Item]):
 
     def put_mark(self, entry: Entry) -> None:
         """Queue something that is no message and needs no room, behind everything accepted so far."""
-        self._when_open(lambda: self._admission.admit_mark(entry))
+        self._when_open(lambda: self.admission.admit_mark(entry))
 
     def put_stream(self, opcode: Opcode) -> StreamSource:
         """Queue a message that comes in chunks, behind everything accepted so far. It needs no room here."""
@@ -175,16 +175,11 @@ class SendQueue(queue.Queue[Item]):
 
     def _admit_stream(self, item: Item) -> None:
         self._lane.streams += 1
-        self._admission.admit_mark(item)
+        self.admission.admit_mark(item)
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
-        return self._when_open(lambda: self._admission.admit_dropping(item))
-
-    @property
-    def dropped(self) -> int:
-        """Messages given up for newer ones."""
-        return self._admission.dropped
+        return self._when_open(lambda: self.admission.admit_dropping(item))
 
     # -- opening and closing: any thread --------------------------------------------------------------
 
@@ -254,11 +249,6 @@ class SendQueue(queue.Queue[Item]):
             self.control.take()
             self.front.put_again(in_doubt, unwritten)
             return self.front.take_ahead()
-
-    def take_in_doubt(self) -> list[Item]:
-        """Take back what was to be written again, and never will be."""
-        with self.mutex:
-            return self.front.take_in_doubt()
 
     def greet(self) -> int:
         """There is another link: what ``on_reconnect`` sends leaves first. Returns what ``resume`` takes."""

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
+from typing import cast
 
 from wsclient.callbacks import Received, Runner
 from wsclient.exceptions import HandshakeError, WSClientError
@@ -29,12 +31,20 @@ from wsclient.keepalive import fail_future
 from wsclient.lifecycle import Milestone, State
 from wsclient.lifetime import live
 from wsclient.link import Link
-from wsclient.options import Options
+from wsclient.options import Credentials, Options
 from wsclient.parts import Parts
 from wsclient.recovery import Recovery
 from wsclient.stats import Stats
 
-__all__ = ["Session", "drop_and_wait", "from_anywhere", "receive", "snapshot"]
+__all__ = [
+    "Session",
+    "credentials_of",
+    "drop_and_wait",
+    "forgotten",
+    "from_anywhere",
+    "receive",
+    "snapshot",
+]
 
 _ABANDONED = "a stream was not finished"
 _WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
@@ -208,7 +218,8 @@ class Session:
     def _finish(self) -> None:
         # Nobody reads any more, so nothing is left to wait for.
         parts, link = self.parts, self.link
-        in_doubt = parts.queue.take_in_doubt()
+        with parts.queue.mutex:
+            in_doubt = parts.queue.front.take_in_doubt()
         if link is not None:
             link.transport.shutdown()
         parts.queue.end()
@@ -300,6 +311,24 @@ class Session:
         self.parts.forked()
 
 
+def credentials_of(session: Session, given: Credentials | None) -> Credentials | None:
+    """Tell who a connection speaks for: as set, or else as presented to the server. Any thread."""
+    option, upgraded = session.parts.options.credentials, session.upgraded
+    if given is None and callable(option):
+        return upgraded.credentials if upgraded else None
+    return given or cast("Credentials | None", option)
+
+
+def forgotten(session: Session, owner: object) -> None:
+    """Drop a connection that nobody closed, for the garbage collector."""
+    parts = session.parts
+    if parts.is_forked or parts.lifecycle.state in (State.NEW, State.CLOSED):
+        return
+    text = f"unclosed {owner!r}"
+    from_anywhere(session.drop)  # first, for the warning may be an error
+    warnings.warn(text, ResourceWarning, source=owner, stacklevel=3)
+
+
 def drop_and_wait(session: Session) -> None:
     """Drop a connection, and give its threads a moment to end. Any thread."""
     deadline = monotonic() + _FORCE_GRACE
@@ -364,7 +393,7 @@ def snapshot(session: Session) -> Stats:
         queued_bytes=queue.queued_bytes(),
         max_queued_messages=queue.front.high_messages,
         max_queued_bytes=queue.front.high_bytes,
-        dropped_messages=queue.dropped,
+        dropped_messages=queue.admission.dropped,
         expired_messages=written.expired,
         reconnects=read.reconnects,
         in_doubt_bytes=parts.ledger.bytes if parts.ledger else 0,

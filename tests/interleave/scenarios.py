@@ -209,7 +209,7 @@ class Stage:
         show = f"written {_names(out)}, left over {_names(leftover)}, dropped {_names(self.dropped)}"
         assert came_to == told, f"accepted {_names(accepted)}; {show}"
         assert not told.keys() & set(map(id, self.refused)), f"refused {_names(self.refused)}; {show}"
-        assert self.queue.dropped == len(self.dropped), f"{self.queue.dropped} counted as dropped; {show}"
+        assert self.queue.admission.dropped == len(self.dropped), f"{self.queue.admission.dropped} counted as dropped; {show}"
         missing = [item for item in self.must_be_written if item not in self.written]
         assert not missing, f"{_names(missing)} came before the close and was not written"
 
