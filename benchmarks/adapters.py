@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
+
+from benchmarks.names import DEFLATE, OURS
 
 __all__ = ["ADAPTERS", "Adapter", "Connection"]
 
@@ -36,7 +39,14 @@ class Connection(Protocol):
 
 
 class Adapter(Protocol):
-    """One library."""
+    """One library.
+
+    What it cannot do raises ``NotImplementedError``, which says so.
+    """
+
+    @property
+    def compresses(self) -> bool:
+        """Whether its connections offer permessage-deflate."""
 
     def versions(self) -> dict[str, str]:
         """Versions of what is measured."""
@@ -49,7 +59,18 @@ class Adapter(Protocol):
 
 
 class WSClient:
-    """wsclient, as it comes; receives through its callback."""
+    """wsclient, as it comes; receives through its callback.
+
+    Args:
+        compression: what its option of this name is set to.
+    """
+
+    def __init__(self, compression: object = None) -> None:
+        self._compression = compression
+
+    @property
+    def compresses(self) -> bool:
+        return self._compression is not None
 
     def versions(self) -> dict[str, str]:
         import wsclient
@@ -57,13 +78,13 @@ class WSClient:
         return {"wsclient": wsclient.__version__, "numpy": _numpy_version()}
 
     def connect(self, url: str) -> Connection:
-        return _WSClientConnection(url)
+        return _WSClientConnection(url, self._options())
 
     def receive(self, url: str, count: int) -> float:
         import wsclient
 
         counter = _Counter(count)
-        connection = wsclient.connect(url, on_message=counter.on_message)
+        connection = wsclient.connect(url, on_message=counter.on_message, **self._options())
         started = time.perf_counter()
         connection.send("go")
         counter.wait()
@@ -71,11 +92,21 @@ class WSClient:
         connection.close()
         return elapsed
 
+    def _options(self) -> dict[str, Any]:
+        import wsclient
+
+        if self._compression is None:
+            return {}
+        if not hasattr(wsclient, "Deflate"):
+            raise NotImplementedError(f"wsclient {wsclient.__version__} has no compression")
+        return {"compression": self._compression}
+
 
 class WSClientWithoutNumPy(WSClient):
     """wsclient where NumPy is not installed."""
 
     def __init__(self) -> None:
+        super().__init__()
         # What `import numpy` meets is exactly what it would meet without NumPy: an ImportError.
         sys.modules["numpy"] = cast("Any", None)
 
@@ -103,10 +134,10 @@ class _Counter:
 
 
 class _WSClientConnection:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
         import wsclient
 
-        self._connection = wsclient.connect(url)
+        self._connection = wsclient.connect(url, **options)
         self.send = self._connection.send  # nothing of this adapter is in the way of what is measured
         self._recv = self._connection.recv
 
@@ -122,6 +153,8 @@ class _WSClientConnection:
 
 class WebSocketClient:
     """websocket-client: one WebSocket with its lock (``enable_multithread=True``, its default)."""
+
+    compresses = False
 
     def versions(self) -> dict[str, str]:
         return {"websocket-client": version("websocket-client")}
@@ -159,23 +192,36 @@ class _WebSocketConnection:
 
 
 class Websockets:
-    """websockets.sync, without compression, which the others do not use either."""
+    """websockets.sync, its compression off (which is not its default) or on.
+
+    Args:
+        compression: what its option of this name is set to.
+    """
+
+    def __init__(self, compression: Literal["deflate"] | None = None) -> None:
+        self._compression: Literal["deflate"] | None = compression
+
+    @property
+    def compresses(self) -> bool:
+        return self._compression is not None
 
     def versions(self) -> dict[str, str]:
         return {"websockets": version("websockets")}
 
     def connect(self, url: str) -> Connection:
-        return _WebsocketsConnection(url)
+        return _WebsocketsConnection(url, self._compression)
 
     def receive(self, url: str, count: int) -> float:
         return _pull(self.connect(url), count)
 
 
 class _WebsocketsConnection:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, compression: Literal["deflate"] | None) -> None:
         from websockets.sync.client import connect
 
-        self._connection = connect(url, compression=None, proxy=None, max_size=None)
+        # Entered, as it asks for with a warning; left by close(), which is all that __exit__ does.
+        opened = connect(url, compression=compression, proxy=None, max_size=None)
+        self._connection = opened.__enter__()
         self.send: Callable[[str | bytes], None] = self._connection.send
         self.recv: Callable[[], str | bytes] = self._connection.recv
 
@@ -191,6 +237,8 @@ class _WebsocketsConnection:
 
 class NaiveWriter:
     """What many build: ``queue.Queue`` and one thread that calls ``WebSocket.send`` for each message."""
+
+    compresses = False
 
     def versions(self) -> dict[str, str]:
         return {"websocket-client": version("websocket-client")}
@@ -224,6 +272,8 @@ class _NaiveConnection:
 
 class Prepared:
     """The limit: ``sendall`` of frames that were made beforehand, by one thread; no library at work."""
+
+    compresses = False
 
     def versions(self) -> dict[str, str]:
         return {}
@@ -293,10 +343,12 @@ def _numpy_version() -> str:
 
 
 ADAPTERS: dict[str, Callable[[], Adapter]] = {
-    "wsclient": WSClient,
+    OURS: WSClient,
+    OURS + DEFLATE: partial(WSClient, "deflate"),
     "wsclient-no-numpy": WSClientWithoutNumPy,
     "websocket-client": WebSocketClient,
     "websockets": Websockets,
+    "websockets" + DEFLATE: partial(Websockets, "deflate"),
     "naive-writer": NaiveWriter,
     "sendall": Prepared,
 }

@@ -3,6 +3,17 @@
 All libraries in one run, in interleaved rounds, each in a client process of its own, against the same C-speed
 server in another process. What is sent counts when the server has received it. Reported are medians of the
 rounds and ratios, which hold better than absolute numbers.
+
+Before and after a change, in one run: make a worktree of the older commit and name it,
+
+    git worktree add ../before COMMIT
+    make bench BENCH_ARGS="--baseline ../before"        # or: python -m benchmarks.bench --baseline ../before
+    git worktree remove ../before
+
+and that checkout takes part as ``wsclient-before``, in the same rounds, by turns right behind wsclient and
+right before it. The report ends with the ratios of the two: of the medians, and the lowest and highest of one
+round. Only the library is taken from there; scenarios, server and the other libraries are those of here. What
+the baseline cannot do is left out for it. ``--baseline .`` shows how much is noise: the same code, twice.
 """
 
 from __future__ import annotations
@@ -22,10 +33,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/bench.py`
 
+from benchmarks.baseline import Baseline
 from benchmarks.goals import Medians, verdicts
+from benchmarks.names import BEFORE, today, with_before
 from benchmarks.processes import ROOT, Server, finish, start_module
 from benchmarks.progress import progress
-from benchmarks.report import goal_table, result_table
+from benchmarks.report import before_table, goal_table, result_table
 from benchmarks.scenarios import SCENARIOS, Measured
 
 __all__ = ["main"]
@@ -47,19 +60,30 @@ class Results:
         default_factory=dict
     )  # scenario -> adapter -> rounds
     versions: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # what the baseline cannot do, and why
     failures: list[str] = field(default_factory=list)
 
     def add(self, scenario: str, adapter: str, answer: dict[str, Any]) -> None:
         """Account for the answer of one worker."""
+        if "left_out" in answer:
+            self._leave_out(f"{scenario}, {adapter}", answer["left_out"], adapter.endswith(BEFORE))
+            return
         self.rounds.setdefault(scenario, {}).setdefault(adapter, []).append(answer["measured"])
-        self.versions.update(answer["versions"])
+        if not adapter.endswith(BEFORE):
+            self.versions.update(answer["versions"])
+
+    def _leave_out(self, what: str, why: str, expected: bool) -> None:
+        if expected:
+            self.left_out[what] = why
+        else:
+            self.failures.append(f"{what}: {why}")
 
     def medians(self) -> Medians:
         """Median of the rounds for each scenario, adapter and metric, in the order of the registry."""
         return {
             name: {
                 adapter: {key: median(one[key] for one in rounds) for key in rounds[0]}
-                for adapter in SCENARIOS[name].adapters
+                for adapter in with_before(SCENARIOS[name].adapters)
                 if (rounds := self.rounds[name].get(adapter))
             }
             for name in SCENARIOS
@@ -74,6 +98,7 @@ class Plan:
     scenarios: tuple[str, ...]
     rounds: int
     quick: bool
+    baseline: Baseline | None = None
 
     @property
     def full(self) -> bool:
@@ -82,10 +107,31 @@ class Plan:
 
     def jobs(self) -> Iterator[tuple[str, str]]:
         """Scenario and adapter of every measurement; the libraries take turns within each round."""
-        for _ in range(self.rounds):
+        for turn in range(self.rounds):
             for name in self.scenarios:
-                for adapter in SCENARIOS[name].adapters:
+                adapters = SCENARIOS[name].adapters
+                if self.baseline is not None:
+                    # To come first may be of use, or not: each has it in turn.
+                    adapters = tuple(with_before(adapters, before_first=bool(turn % 2)))
+                for adapter in adapters:
                     yield name, adapter
+
+    def description(self) -> dict[str, Any]:
+        """For JSON: nothing of the machine's paths."""
+        baseline = None if self.baseline is None else self.baseline.describe()
+        return {
+            "scenarios": self.scenarios,
+            "rounds": self.rounds,
+            "quick": self.quick,
+            "baseline": baseline,
+        }
+
+    def worker_arguments(self, name: str, adapter: str, url: str) -> list[str]:
+        """Arguments of ``benchmarks.worker`` for one measurement."""
+        arguments = [name, today(adapter), url, *(["--quick"] if self.quick else [])]
+        if self.baseline is not None and adapter.endswith(BEFORE):
+            arguments += ["--checkout", str(self.baseline.directory.resolve())]
+        return arguments
 
 
 def measure(plan: Plan) -> Results:
@@ -95,7 +141,7 @@ def measure(plan: Plan) -> Results:
         for done, (name, adapter) in enumerate(jobs):
             advance(done)
             try:
-                results.add(name, adapter, _work(name, adapter, server.url(""), plan.quick))
+                results.add(name, adapter, _work(plan.worker_arguments(name, adapter, server.url(""))))
             except WorkerFailed as error:
                 results.failures.append(f"{name}, {adapter}: {error}")
     return results
@@ -105,8 +151,7 @@ class WorkerFailed(Exception):
     """A client process ended without a result."""
 
 
-def _work(name: str, adapter: str, url: str, quick: bool) -> dict[str, Any]:
-    arguments = [name, adapter, url, *(["quick"] if quick else [])]
+def _work(arguments: list[str]) -> dict[str, Any]:
     process = start_module("benchmarks.worker", *arguments, errors=subprocess.PIPE)
     try:
         out, errors = process.communicate(timeout=_WORKER_TIMEOUT)
@@ -132,12 +177,13 @@ def _as_json(plan: Plan, results: Results) -> dict[str, Any]:
             "cpus": os.cpu_count(),
         },
         "versions": results.versions,
-        "plan": asdict(plan),
+        "plan": plan.description(),
         "medians": results.medians(),
         "rounds": results.rounds,
         "goals": [
             asdict(one.goal) | {"value": one.value, "met": one.met} for one in verdicts(results.medians())
         ],
+        "left_out": results.left_out,
         "failures": results.failures,
     }
 
@@ -166,6 +212,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds (default: 3, with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="a short look; the numbers mean little")
     parser.add_argument(
+        "--baseline", type=Path, metavar="DIR", help="another checkout of wsclient, measured as well"
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="PATH", help="results (default for a full run: results/latest.json)"
     )
     parser.add_argument(
@@ -182,7 +231,11 @@ def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Plan:
     rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
     if rounds < 1:
         parser.error(f"rounds must be at least 1, not {rounds}")
-    return Plan(names, rounds, options.quick)
+    try:
+        baseline = None if options.baseline is None else Baseline(options.baseline)
+    except ValueError as error:
+        parser.error(f"--baseline: {error}")
+    return Plan(names, rounds, options.quick, baseline)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,7 +245,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = _plan(parser, options)
     results = measure(plan)
     medians = results.medians()
-    print(result_table(medians), goal_table(verdicts(medians)), _REFERENCE, sep="\n\n")
+    print(result_table(medians))
+    if judged := verdicts(medians):
+        print("", goal_table(judged), "", _REFERENCE, sep="\n")
+    if plan.baseline is not None:
+        print(f"\nBefore: {plan.baseline.describe()}", before_table(results.rounds), sep="\n\n")
+    for what, why in results.left_out.items():
+        print(f"Left out: {what}: {why}")
     if path := options.json or (_JSON if plan.full else None):
         _write(path, _as_json(plan, results))
     if stem := options.chart or (_CHART if plan.full else None):

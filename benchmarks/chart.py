@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.goals import OURS, Medians
+from benchmarks.goals import Medians
+from benchmarks.names import OURS
 from benchmarks.report import number
 from benchmarks.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+__all__ = ["draw", "make_figure"]
 
 _PANELS = (  # scenario, metric: what fits into a README and says most
     ("send-64-8", "rate"),
@@ -21,11 +24,13 @@ _PANELS = (  # scenario, metric: what fits into a README and says most
     ("send-1m", "rate"),
     ("receive-64", "rate"),
     ("receive-1m", "rate"),
+    ("send-json", "rate"),
+    ("send-json", "wire"),
     ("round-trip", "p50"),
     ("connections", "memory"),
 )
-_BARS = ("wsclient", "websocket-client", "websockets", "sendall")
-_COLOURS = {"wsclient": "#0b6e4f", "sendall": "#d9d9d9"}
+_BARS = ("wsclient", "wsclient-deflate", "websocket-client", "websockets", "websockets-deflate", "sendall")
+_COLOURS = {"wsclient": "#0b6e4f", "wsclient-deflate": "#0b6e4f", "sendall": "#d9d9d9"}
 _OTHERS = "#8c96a3"
 _COLUMNS = 2
 
@@ -36,26 +41,48 @@ def draw(medians: Medians, stem: Path) -> list[Path]:
     Raises:
         ImportError: matplotlib is not installed (extra ``bench``).
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams.update({"svg.hashsalt": "wsclient", "font.size": 9})
-    import matplotlib.pyplot as plt
-
-    panels = [panel for panel in _PANELS if panel[0] in medians]
-    lines = -(-len(panels) // _COLUMNS)
-    figure, grid = plt.subplots(lines, _COLUMNS, figsize=(9, 1.45 * lines + 0.3), squeeze=False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw_panel(axes, *panel, medians)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    figure.tight_layout(h_pad=1.2)
+    figure = make_figure(medians)
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     stem.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(paths[0], metadata={"Date": None})
     figure.savefig(paths[1], dpi=160)
-    plt.close(figure)
     return paths
+
+
+def make_figure(medians: Medians) -> Figure:
+    """Draw the panels.
+
+    Raises:
+        ImportError: matplotlib is not installed (extra ``bench``).
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "wsclient", "font.size": 9})
+    mpl.rcParams.update({"axes.titlesize": 9, "axes.titleweight": "bold"})
+    panels = [panel for panel in _PANELS if panel[0] in medians]
+    lines = -(-len(panels) // _COLUMNS)
+    figure = Figure(figsize=(9, 1.45 * lines + 0.3))
+    grid = figure.subplots(lines, _COLUMNS, squeeze=False)
+    drawn, spare = list(grid.flat)[: len(panels)], list(grid.flat)[len(panels) :]
+    for axes, panel in zip(drawn, panels, strict=True):
+        _draw_panel(axes, *panel, medians)
+    for axes in spare:
+        axes.set_visible(False)
+    figure.tight_layout(h_pad=1.2)
+    _widen_titles(drawn)
+    return figure
+
+
+def _widen_titles(panels: Sequence[Axes]) -> None:
+    # Above the bars alone there is no room for the longest titles: let all begin above the names.
+    lefts = []
+    for axes in panels:
+        names = axes.yaxis.get_tightbbox()
+        assert names is not None
+        lefts.append(axes.transAxes.inverted().transform((names.x0, 0))[0])
+    for axes in panels:
+        axes.set_title(axes.get_title(loc="left"), loc="left", x=min(lefts))
 
 
 def _draw_panel(axes: Axes, name: str, key: str, medians: Medians) -> None:
@@ -70,7 +97,7 @@ def _draw_panel(axes: Axes, name: str, key: str, medians: Medians) -> None:
         axes.text(value, position, f" {number(value, metric)}{ratio}", va="center")
     better = "" if metric.more_is_better else ", less is better"
     part = "" if len(scenario.metrics) == 1 else f", {key}" if key.startswith("p") else ""
-    axes.set_title(f"{scenario.title}{part} ({metric.unit}{better})", loc="left", fontsize=9, weight="bold")
+    axes.set_title(f"{scenario.title}{part} ({metric.unit}{better})", loc="left")
     axes.invert_yaxis()
     axes.set_xlim(0, max(values) * 1.35)
     axes.set_xticks([])

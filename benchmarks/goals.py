@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.names import OURS
 from benchmarks.scenarios import SCENARIOS
 
 __all__ = ["GOALS", "Goal", "Medians", "Verdict", "verdicts"]
 
-OURS = "wsclient"
 Medians = Mapping[str, Mapping[str, Mapping[str, float]]]  # scenario -> adapter -> metric
 
 

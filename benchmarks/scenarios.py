@@ -14,12 +14,14 @@ from typing import Protocol
 
 from benchmarks.adapters import Adapter, Connection, PreparedConnection
 from benchmarks.limits import allow_many_files, resident_bytes
+from benchmarks.quotes import quotes
 
 __all__ = ["SCENARIOS", "Measured", "Metric", "Scenario"]
 
 Measured = dict[str, float]
 _PEERS = ("wsclient", "websocket-client", "websockets")
 _SENDERS = ("wsclient", "wsclient-no-numpy", "websocket-client", "websockets", "sendall")
+_COMPRESSING = ("wsclient", "wsclient-deflate", "websockets", "websockets-deflate")
 _KIB, _MIB = 1024, 1024 * 1024
 _PREPARED_BYTES = (
     256 * _KIB
@@ -44,6 +46,7 @@ class Metric:
 
 
 _RATE = (Metric("rate", "messages/s", True),)
+_COMPRESSED = (*_RATE, Metric("wire", "bytes each", False))
 _ROUND_TRIP = (Metric("p50", "us", False, 1e6), Metric("p99", "us", False, 1e6))
 _FLOODED = (Metric("p50", "ms", False, 1e3), Metric("p99", "ms", False, 1e3))
 _FOOTPRINT = (
@@ -95,12 +98,12 @@ class Send:
     def run(self, adapter: Adapter, server: str, quick: bool) -> Measured:
         connection = adapter.connect(f"{server}/sink")
         message = b"x" * self.size if self.binary else "x" * self.size
-        burst, count, threads = self._burst(connection, message)
-        warm = _flood(burst, threads, self.warm_up) * count
+        bursts, count = self._bursts(connection, message)
+        warm = _flood(bursts, self.warm_up) * count
         if _received(connection) != warm:
             raise RuntimeError(f"not all of the {warm} messages of the warm-up arrived")
         started = time.perf_counter()
-        sent = _flood(burst, threads, 0.2 if quick else self.seconds) * count
+        sent = _flood(bursts, 0.2 if quick else self.seconds) * count
         received = _received(connection)
         elapsed = time.perf_counter() - started
         connection.close()
@@ -108,13 +111,46 @@ class Send:
             raise RuntimeError(f"sent {warm + sent} messages, the server received {received}")
         return {"rate": sent / elapsed}
 
-    def _burst(self, connection: Connection, message: str | bytes) -> tuple[Callable[[], None], int, int]:
-        """A function that sends some messages, how many, and how many threads may call it."""
+    def _bursts(
+        self, connection: Connection, message: str | bytes
+    ) -> tuple[Sequence[Callable[[], None]], int]:
+        """For each thread a function that sends some messages; and how many."""
         if isinstance(connection, PreparedConnection):
             count = max(1, _PREPARED_BYTES // self.size)
-            return partial(connection.sendall, connection.frame(message) * count), count, 1
+            return [partial(connection.sendall, connection.frame(message) * count)], count
         count = max(1, min(100, 64 * _KIB // self.size))
-        return partial(_send_many, connection.send, message, count), count, self.threads
+        return [partial(_send_many, connection.send, message, count)] * self.threads, count
+
+
+@dataclass(frozen=True)
+class SendJson:
+    """Many threads send JSON, each its own, compressed or not: the rate, and the size on the wire."""
+
+    name: str
+    title: str
+    size: int
+    threads: int
+    adapters: tuple[str, ...] = _COMPRESSING
+    metrics: tuple[Metric, ...] = _COMPRESSED
+    seconds: float = 1.5
+    warm_up: float = 0.3
+    different: int = 64
+
+    def run(self, adapter: Adapter, server: str, quick: bool) -> Measured:
+        connection = adapter.connect(f"{server}/tally?deflate={int(adapter.compresses)}")
+        # Of its own for each thread: two threads that send the same would be easier to compress than life is.
+        loads = [quotes(self.size, self.different, seed) for seed in range(self.threads)]
+        bursts = [partial(_send_all, connection.send, load) for load in loads]
+        warm = _flood(bursts, self.warm_up) * self.different
+        before = _tally(connection, adapter.compresses)
+        started = time.perf_counter()
+        sent = _flood(bursts, 0.2 if quick else self.seconds) * self.different
+        after = _tally(connection, adapter.compresses)
+        elapsed = time.perf_counter() - started
+        connection.close()
+        if after.messages != warm + sent:
+            raise RuntimeError(f"sent {warm + sent} messages, the server received {after.messages}")
+        return {"rate": sent / elapsed, "wire": (after.bytes - before.bytes) / sent}
 
 
 @dataclass(frozen=True)
@@ -139,6 +175,32 @@ class Receive:
     def _rate(self, adapter: Adapter, server: str, count: int) -> float:
         url = f"{server}/source?size={self.size}&count={count}&binary={int(self.binary)}"
         return count / adapter.receive(url, count)
+
+
+@dataclass(frozen=True)
+class ReceiveJson:
+    """The server floods with varied JSON, compressed beforehand, each message by itself, or not."""
+
+    name: str
+    title: str
+    size: int
+    adapters: tuple[str, ...] = _COMPRESSING
+    metrics: tuple[Metric, ...] = _COMPRESSED
+    seconds: float = 1.5
+    trial: int = 8192
+
+    def run(self, adapter: Adapter, server: str, quick: bool) -> Measured:
+        url = f"{server}/source?json=1&size={self.size}&deflate={int(adapter.compresses)}"
+        connection = adapter.connect(url)
+        flood = _tally(connection, adapter.compresses)
+        connection.close()
+        rate = self._rate(adapter, url, self.trial)
+        if not quick:
+            rate = self._rate(adapter, url, max(self.trial, int(rate * self.seconds)))
+        return {"rate": rate, "wire": flood.bytes / flood.messages}
+
+    def _rate(self, adapter: Adapter, url: str, count: int) -> float:
+        return count / adapter.receive(f"{url}&count={count}", count)
 
 
 @dataclass(frozen=True)
@@ -217,11 +279,29 @@ class Footprint:
         }
 
 
-def _flood(burst: Callable[[], None], threads: int, seconds: float) -> int:
-    """Let some threads call ``burst`` for some time; how often they did."""
+@dataclass(frozen=True)
+class Tally:
+    """What the server says of messages: how many, the bytes of their frames, how many are compressed."""
+
+    messages: int
+    bytes: int
+    compressed: int
+
+
+def _tally(connection: Connection, compresses: bool) -> Tally:
+    """Ask behind everything sent so far; it must be compressed if it is to be, and otherwise not."""
+    connection.send(b"?")
+    tally = Tally(*map(int, connection.recv().split()))
+    if tally.compressed != (tally.messages if compresses else 0):
+        raise RuntimeError(f"{tally.compressed} of {tally.messages} messages are compressed")
+    return tally
+
+
+def _flood(bursts: Sequence[Callable[[], None]], seconds: float) -> int:
+    """Let a thread for each burst call it for some time; how often they did, all together."""
     deadline = time.perf_counter() + seconds
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(_until, repeat(deadline, threads), repeat(burst)))
+    with ThreadPoolExecutor(len(bursts)) as pool:
+        return sum(pool.map(_until, repeat(deadline), bursts))
 
 
 def _received(connection: Connection) -> int:
@@ -232,6 +312,11 @@ def _received(connection: Connection) -> int:
 
 def _send_many(send: Callable[[str | bytes], None], message: str | bytes, count: int) -> None:
     for _ in repeat(None, count):
+        send(message)
+
+
+def _send_all(send: Callable[[str], None], messages: Sequence[str]) -> None:
+    for message in messages:
         send(message)
 
 
@@ -278,6 +363,8 @@ _ALL: tuple[Scenario, ...] = (
     Send("send-1m", "send 1 MiB binary", _MIB, binary=True),
     Receive("receive-64", "receive 64 B text", 64),
     Receive("receive-1m", "receive 1 MiB binary", _MIB, binary=True),
+    SendJson("send-json", "send 1 KiB JSON, 8 threads", _KIB, threads=8),
+    ReceiveJson("receive-json", "receive 1 KiB JSON", _KIB),
     RoundTrip("round-trip", "round trip 64 B, idle", 64),
     FloodedPing("round-trip-flooded", "ping while 50 threads flood", 64, threads=50),
     Footprint("connections", "1,000 open connections", 1000),

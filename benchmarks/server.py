@@ -6,13 +6,20 @@ The path chooses what a connection does:
 
 =============================================  ==========================================================
 ``/sink``                                      counts messages; answers a message ``done`` with its count
+``/tally``                                     counts text messages, the bytes of their frames, and those that
+                                               are compressed; answers a binary message with these numbers
 ``/echo``                                      sends everything back
 ``/source?size=64&count=1000&binary=0``        answers a message ``go`` with a flood of messages
+``/source?size=1024&count=1000&json=1``        the same with varied JSON; answers a binary message as
+                                               ``/tally`` does, for the frames that the flood repeats
 ``/report?run=ID&threads=50&messages=20000``   opens a run; answers any message with its account, as JSON
 ``/verify?run=ID``                             checks every message of that run (see ``verifier.py``); with
                                                ``&pause=0.2&every=1000`` it stops reading for 0.2 s after
                                                every 1,000 messages
 =============================================  ==========================================================
+
+With ``deflate=1`` in the query a connection has permessage-deflate, or is refused if that was not offered.
+The server inflates nothing, and what it sends is compressed beforehand: it is the client that is measured.
 """
 
 from __future__ import annotations
@@ -26,7 +33,9 @@ import ssl
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,10 +45,13 @@ from picows import (
     WSMsgType,
     WSTransport,
     WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
     ws_create_server,
 )
 
 from benchmarks.limits import allow_many_files
+from benchmarks.quotes import quotes
 from benchmarks.verifier import Verifier
 
 __all__ = ["main"]
@@ -47,7 +59,11 @@ __all__ = ["main"]
 _MAX_FRAME = 64 * 1024 * 1024
 _DONE = b"done"
 _TEXT = WSMsgType.TEXT
+_RSV1 = 0x40  # set in the first byte of a frame whose payload is compressed (RFC 7692, section 6)
+_DIFFERENT = 64  # messages of a flood of JSON, which then come again
+_WINDOW_BITS = 12  # what most servers grant a client, to bound the memory that each connection costs them
 _HELD = 256  # messages that are checked together
+_EXTENSIONS = "Sec-WebSocket-Extensions"
 _FLOOD_PIECE = 128 * 1024  # bytes written at once by /source: the socket, not this process, should be slow
 
 Query = dict[str, str]
@@ -69,6 +85,27 @@ class Sink(WSListener):
             self._count += 1
 
 
+class Tally(WSListener):
+    """Counts what arrives, compressed or not. Any binary message asks for the numbers so far."""
+
+    def __init__(self, query: Query) -> None:
+        # Owned by the event loop.
+        self._count = 0
+        self._bytes = 0
+        self._compressed = 0
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == _TEXT:
+            size = frame.payload_size
+            self._count += 1
+            self._bytes += size + (6 if size < 126 else 8 if size < 0x10000 else 14)
+            self._compressed += frame.rsv1
+        elif frame.msg_type == WSMsgType.CLOSE:
+            _answer_close(transport, frame)
+        elif frame.msg_type == WSMsgType.BINARY:
+            transport.send(_TEXT, f"{self._count} {self._bytes} {self._compressed}")
+
+
 class Echo(WSListener):
     """Sends every message back."""
 
@@ -86,8 +123,7 @@ class Source(WSListener):
     """Floods. Frames are made once and written many at a time, as fast as the socket takes them."""
 
     def __init__(self, query: Query) -> None:
-        self._size = int(query.get("size", "64"))
-        self._opcode = 2 if query.get("binary") == "1" else 1
+        self._frames = _quote_frames(query) if query.get("json") == "1" else [_plain_frame(query)]
         self._total = int(query.get("count", "1000"))
         # Owned by the event loop.
         self._pieces: Iterator[bytes] = iter(())
@@ -97,9 +133,12 @@ class Source(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
             _answer_close(transport, frame)
+        elif frame.msg_type == WSMsgType.BINARY:
+            compressed = sum(bool(one[0] & _RSV1) for one in self._frames)
+            transport.send(_TEXT, f"{len(self._frames)} {sum(map(len, self._frames))} {compressed}")
         elif frame.msg_type != WSMsgType.PONG:
             self._transport = transport
-            self._pieces = _frames_in_pieces(self._opcode, self._size, self._total)
+            self._pieces = _frames_in_pieces(self._frames, self._total)
             self._pump()
 
     def pause_writing(self) -> None:
@@ -252,16 +291,21 @@ class Router:
         self._runs: dict[str, Run] = {}
         self._routes: dict[str, Callable[[Query], WSListener]] = {
             "/sink": Sink,
+            "/tally": Tally,
             "/echo": Echo,
             "/source": Source,
             "/verify": self._verify,
             "/report": self._report,
         }
 
-    def __call__(self, request: WSUpgradeRequest) -> WSListener | None:
+    def __call__(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
         url = urlsplit(request.path.decode())
-        route = self._routes.get(url.path)
-        return None if route is None else route(dict(parse_qsl(url.query)))
+        query, route = dict(parse_qsl(url.query)), self._routes.get(url.path)
+        if route is None:
+            return None
+        if query.get("deflate") != "1":
+            return route(query)
+        return _with_deflate(route(query), request.headers.get(_EXTENSIONS, ""))
 
     def _report(self, query: Query) -> WSListener:
         return Report(self._runs.setdefault(query["run"], Run(query)))
@@ -269,6 +313,19 @@ class Router:
     def _verify(self, query: Query) -> WSListener:
         pauses = Pauses(float(query.get("pause", "0")), int(query.get("every", "1000")))
         return Verify(self._runs[query["run"]], pauses)
+
+
+def _with_deflate(listener: WSListener, offer: str) -> WSUpgradeResponseWithListener:
+    """Grant permessage-deflate (RFC 7692, section 7.1); an upgrade that does not offer it is refused."""
+    parameters = {part.strip() for part in offer.split(";")}
+    if "permessage-deflate" not in parameters:
+        refusal = WSUpgradeResponse.create_error_response(400, b"permessage-deflate was not offered")
+        return WSUpgradeResponseWithListener(refusal, None)
+    answer = "permessage-deflate; server_no_context_takeover"
+    if "client_max_window_bits" in parameters:  # a client that names a number keeps to that one by itself
+        answer += f"; client_max_window_bits={_WINDOW_BITS}"
+    response = WSUpgradeResponse.create_101_response({_EXTENSIONS: answer})
+    return WSUpgradeResponseWithListener(response, listener)
 
 
 def _answer_close(transport: WSTransport, frame: WSFrame) -> None:
@@ -290,22 +347,41 @@ def _resume_reading(stream: asyncio.ReadTransport) -> None:
         stream.resume_reading()
 
 
-def _frames_in_pieces(opcode: int, size: int, count: int) -> Iterator[bytes]:
-    frame = _header(opcode, size) + b"x" * size
-    per_piece = max(1, _FLOOD_PIECE // len(frame))
-    piece = frame * per_piece
-    for _ in range(count // per_piece):
-        yield piece
-    if count % per_piece:
-        yield frame * (count % per_piece)
+def _plain_frame(query: Query) -> bytes:
+    return _frame(2 if query.get("binary") == "1" else 1, b"x" * int(query.get("size", "64")))
 
 
-def _header(opcode: int, size: int) -> bytes:
+def _quote_frames(query: Query) -> list[bytes]:
+    payloads = [message.encode() for message in quotes(int(query.get("size", "1024")), _DIFFERENT, seed=0)]
+    if query.get("deflate") != "1":
+        return [_frame(1, payload) for payload in payloads]
+    return [_frame(1 | _RSV1, _compressed_alone(payload)) for payload in payloads]
+
+
+def _compressed_alone(payload: bytes) -> bytes:
+    """Compress one message that refers to none before it (RFC 7692, section 7.2.1)."""
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def _frames_in_pieces(frames: Sequence[bytes], count: int) -> Iterator[bytes]:
+    """``count`` frames, these ones over and over, many in each piece."""
+    all_of_them = b"".join(frames)
+    repeats = max(1, _FLOOD_PIECE // len(all_of_them))
+    pieces, rest = divmod(count, repeats * len(frames))
+    yield from repeat(all_of_them * repeats, pieces)
+    if rest:
+        yield all_of_them * (rest // len(frames)) + b"".join(frames[: rest % len(frames)])
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    """An unmasked frame; ``first`` is its first byte without FIN."""
+    size = len(payload)
     if size < 126:
-        return struct.pack("!BB", 0x80 | opcode, size)
+        return struct.pack("!BB", 0x80 | first, size) + payload
     if size < 0x10000:
-        return struct.pack("!BBH", 0x80 | opcode, 126, size)
-    return struct.pack("!BBQ", 0x80 | opcode, 127, size)
+        return struct.pack("!BBH", 0x80 | first, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | first, 127, size) + payload
 
 
 def _text(reason: object) -> str:

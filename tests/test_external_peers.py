@@ -1,4 +1,4 @@
-"""The client against servers and proxies that share no code with it, and are reached by the wire alone.
+"""The client against servers, and proxies in front of them, that share no code with it.
 
 A peer that this machine cannot run is skipped, with the reason, unless the environment variable
 ``WSCLIENT_REQUIRE_PEERS`` names it (``node,nginx,haproxy``): then that is a failure.
@@ -12,33 +12,77 @@ import os
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from peers.launch import PEERS, PROXIES, Place, RunningPeer, Unavailable, start_peer
+from peers.launch import PEERS, REVERSE_PROXIES, Place, RunningPeer, Unavailable, start_peer
+from peers.requirement import available
+from peers.traffic import exchange
 
 import wsclient
-from wsclient import ClosedBy, Connection, ConnectionClosed, HandshakeError, State
+from wsclient import ClosedBy, Connection, ConnectionClosed, Deflate, HandshakeError, State
 
 WAIT = 20.0  # seconds; bounds waits that take milliseconds
 TEXT = "grüße, κόσμε, 🌍! "
 
 
 @dataclass(frozen=True)
+class Way:
+    """How to connect to a peer.
+
+    Attributes:
+        name: of the peer.
+        compression: option of each connection.
+        deflate: what Node's ``ws`` is told in the query.
+    """
+
+    name: str
+    compression: Deflate | None = None
+    deflate: str = ""
+
+
+ALWAYS = Deflate(threshold=0)
+FRUGAL = Deflate(
+    threshold=0,
+    client_max_window_bits=9,
+    server_max_window_bits=9,
+    client_no_context_takeover=True,
+    server_no_context_takeover=True,
+)
+COMPRESSED: Mapping[str, Way] = MappingProxyType(
+    {
+        "websockets, compressed": Way("websockets", ALWAYS),
+        "websockets, compressed frugally": Way("websockets", FRUGAL),
+        "node, compressed": Way("node", ALWAYS),
+        "node, compressed frugally": Way("node", FRUGAL),
+        "node, compressed as it says": Way("node", ALWAYS, "frugal"),
+        "nginx-node, compressed": Way("nginx-node", ALWAYS),
+    }
+)
+DECLINED: Mapping[str, Way] = MappingProxyType(
+    {"picows, declined": Way("picows", ALWAYS), "node, declined": Way("node", ALWAYS, "off")}
+)
+WAYS: Mapping[str, Way] = MappingProxyType({name: Way(name) for name in PEERS} | {**COMPRESSED, **DECLINED})
+
+
+@dataclass(frozen=True)
 class Peer:
     """A running peer as the client sees it."""
 
-    name: str
+    way: Way
     running: RunningPeer
 
     def connect(self, path: str, *, options: dict[str, Any] | None = None, **query: object) -> Connection:
         """Open a connection to one of its paths."""
-        url = f"{self.running.url}{path}?{urlencode(query)}"
-        return wsclient.connect(url, ssl_context=self.running.ssl_context, proxy=None, **(options or {}))
+        if self.way.deflate:
+            query["deflate"] = self.way.deflate
+        own = {"ssl_context": self.running.ssl_context, "proxy": None, "compression": self.way.compression}
+        return wsclient.connect(f"{self.running.url}{path}?{urlencode(query)}", **own, **(options or {}))
 
     def end_of(self, connection_id: str) -> tuple[int, str]:
         """Code and reason of the end of a connection, as its server saw it."""
@@ -48,25 +92,13 @@ class Peer:
         return code, reason
 
 
-def cache_folder(config: pytest.Config, fallback: Path) -> Path:
-    """Where installed packages outlive the run; pytest can be told to have no cache."""
-    cache: pytest.Cache | None = getattr(config, "cache", None)
-    return cache.mkdir("wsclient-peers") if cache is not None else fallback
-
-
 @contextlib.contextmanager
-def running(name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    place = Place(factory.mktemp(name), cache_folder(request.config, factory.getbasetemp()))
-    with contextlib.ExitStack() as stack:
-        try:
-            peer = stack.enter_context(start_peer(name, place))
-        except Unavailable as error:
-            required = name in os.environ.get("WSCLIENT_REQUIRE_PEERS", "").split(",")
-            (pytest.fail if required else pytest.skip)(f"{name}: {error}")
-        yield Peer(name, peer)
+def running(way: Way, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    with available(way.name, start_peer, request, factory) as peer:
+        yield Peer(way, peer)
 
 
-@pytest.fixture(scope="module", params=tuple(PEERS))
+@pytest.fixture(scope="module", params=list(WAYS.values()), ids=list(WAYS))
 def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     with running(request.param, request, tmp_path_factory) as found:
         yield found
@@ -75,7 +107,7 @@ def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(params=tuple(PEERS))
 def mortal_peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     """A peer of this test alone, to be killed."""
-    with running(request.param, request, tmp_path_factory) as found:
+    with running(Way(request.param), request, tmp_path_factory) as found:
         yield found
 
 
@@ -143,6 +175,55 @@ class TestMessages:
             order[sender].append(number)
         assert order == {sender: list(range(each)) for sender in range(threads)}
         assert (stats.messages_sent, stats.messages_received) == (threads * each, threads * each)
+
+
+class TestCompression:
+    """What the tests of every peer do not show: that compression is in use, or is not."""
+
+    @pytest.mark.parametrize("peer", list(COMPRESSED.values()), ids=list(COMPRESSED), indirect=True)
+    def test_it_is_agreed_on_and_saves_bytes(self, peer: Peer) -> None:
+        text = TEXT * 1000
+        with peer.connect("/echo") as conn:
+            conn.send(text)
+            assert conn.recv(WAIT) == text
+            stats = conn.stats()
+            assert conn.response_headers["sec-websocket-extensions"].startswith("permessage-deflate")
+        assert max(stats.bytes_sent, stats.bytes_received) < len(text.encode()) / 10
+
+    @pytest.mark.parametrize("peer", list(COMPRESSED.values()), ids=list(COMPRESSED), indirect=True)
+    def test_texts_and_binary_messages_of_many_threads(self, peer: Peer) -> None:
+        with peer.connect("/echo") as conn:
+            exchange(conn)
+
+    @pytest.mark.parametrize(
+        ("peer", "kept"),
+        [
+            pytest.param(COMPRESSED["node, compressed"], True, id="kept"),
+            pytest.param(COMPRESSED["node, compressed frugally"], False, id="not kept"),
+            pytest.param(COMPRESSED["node, compressed as it says"], False, id="not kept as the server says"),
+        ],
+        indirect=["peer"],
+    )
+    def test_the_context_is_kept_or_not(self, peer: Peer, kept: bool) -> None:
+        message = os.urandom(200)  # nothing to compress, until it comes again
+        with peer.connect("/echo") as conn:
+            sizes = []
+            for _ in range(2):
+                conn.send(message)
+                assert conn.recv(WAIT) == message
+                sizes.append((conn.stats().bytes_sent, conn.stats().bytes_received))
+        first, both = sizes
+        for before, after in zip(first, both, strict=True):
+            assert before > len(message)
+            assert (after - before < len(message) / 4) is kept
+
+    @pytest.mark.parametrize("peer", list(DECLINED.values()), ids=list(DECLINED), indirect=True)
+    def test_it_may_be_declined(self, peer: Peer) -> None:
+        with peer.connect("/echo") as conn:
+            conn.send(TEXT * 100)
+            assert conn.recv(WAIT) == TEXT * 100
+            assert "sec-websocket-extensions" not in conn.response_headers
+            assert conn.stats().bytes_sent > len((TEXT * 100).encode())
 
 
 class TestPings:
@@ -235,7 +316,7 @@ class TestClosing:
             assert caught.value.code == 1006
 
 
-@pytest.mark.parametrize("mortal_peer", PROXIES, indirect=True)
+@pytest.mark.parametrize("mortal_peer", REVERSE_PROXIES, indirect=True)
 def test_the_proxy_dies(mortal_peer: Peer) -> None:
     with mortal_peer.connect("/echo") as conn:
         conn.send("alive?")
@@ -246,7 +327,7 @@ def test_the_proxy_dies(mortal_peer: Peer) -> None:
         assert caught.value.code == 1006
 
 
-@pytest.mark.parametrize("mortal_peer", PROXIES, indirect=True)
+@pytest.mark.parametrize("mortal_peer", REVERSE_PROXIES, indirect=True)
 def test_nothing_behind_the_proxy(mortal_peer: Peer) -> None:
     mortal_peer.running.processes[0].kill()
     with pytest.raises(HandshakeError) as caught:

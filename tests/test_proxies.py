@@ -10,10 +10,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from random import Random
 from typing import Any
 
 import pytest
 from conftest import HOST, TLS
+from hypothesis import given
+from hypothesis import strategies as st
+from peers.launch import RunningPeer, start_peer
+from peers.requirement import available
 from peers.traffic import exchange
 from scripted import (
     BOUND,
@@ -81,6 +86,18 @@ def ending(*answers: bytes) -> Script:
     return script
 
 
+def ending_after(data: bytes) -> Script:
+    """Say something whatever the client says, and end the connection."""
+
+    def script(peer: Peer) -> None:
+        with suppress(ConnectionError):
+            peer.send(data)
+            peer.sock.shutdown(socket.SHUT_WR)
+        peer.wait_until_left()
+
+    return script
+
+
 @contextmanager
 def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *addresses: str) -> Iterator[None]:
     """A resolver that finds these addresses for one name."""
@@ -141,6 +158,27 @@ def test_messages_of_many_threads_over_tls(scheme: str, tls_echo_server: str, tl
         exchange(conn)
 
 
+@pytest.fixture(scope="module")
+def compressing_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningPeer]:
+    with available("websockets", start_peer, request, tmp_path_factory) as found:
+        yield found
+
+
+@every_kind
+def test_compressed_messages_of_many_threads(scheme: str, compressing_server: RunningPeer) -> None:
+    options: dict[str, Any] = {"compression": wsclient.Deflate(threshold=0)}
+    with (
+        serving(honest(scheme)) as proxy,
+        wsclient.connect(
+            f"{compressing_server.url}/echo", proxy=f"{scheme}://{proxy.authority}", **options
+        ) as conn,
+    ):
+        exchange(conn)
+        assert conn.response_headers["sec-websocket-extensions"].startswith("permessage-deflate")
+
+
 @needs_ipv6
 @pytest.mark.parametrize(
     ("scheme", "asked"),
@@ -191,6 +229,19 @@ def test_redirect_gets_a_tunnel_of_its_own(scheme: str) -> None:
         assert f"{port}" in request
     assert headers(first.requests[0], "Authorization")
     assert not headers(second.requests[0], "Authorization")
+
+
+def test_redirect_past_the_proxy(environment: pytest.MonkeyPatch) -> None:
+    """Where the next server is excepted, the proxy has no part in it, nor in what goes wrong there."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        url = f"http://{HOST}:{sock.getsockname()[1]}/"
+        with serving(redirect(url)) as server, serving(http_tunnel) as proxy:
+            environment.setenv("http_proxy", f"http://{proxy.authority}")
+            environment.setenv("no_proxy", HOST)
+            with pytest.raises(ConnectFailed, match=r": TCP connect failed: Connection refused$"):
+                Dial(server.url, Options(follow_redirects=1)).run(time.monotonic() + BOUND)
+    assert len(proxy.requests) == len(server.requests) == 1
 
 
 @every_kind
@@ -551,7 +602,7 @@ def test_silence_about_an_address_uses_up_its_share_of_the_time_only(monkeypatch
         resolving(monkeypatch, "two.example", "127.0.0.2", HOST),
     ):
         url = f"ws://two.example:{server.port}/"
-        dial(url, 5 * SHORT, proxy=f"socks5://{proxy.authority}").transport.close()
+        dial(url, 7 * SHORT, proxy=f"socks5://{proxy.authority}").transport.close()
     assert proxy.requests == [f"IPv4 {HOST} {server.port}"]
 
 
@@ -559,13 +610,13 @@ def test_after_an_addresss_share_of_the_time_comes_all_of_it(monkeypatch: pytest
     seconds = 10 * SHORT
 
     def slow(peer: Peer) -> None:
-        threading.Event().wait(seconds / 4)  # the first of ten addresses gets a tenth
+        threading.Event().wait(seconds * 0.3)  # the first of four addresses gets a quarter
         peer.accept_upgrade()
 
     with (
         serving(slow) as server,
         serving(SocksTunnel()) as proxy,
-        resolving(monkeypatch, "many.example", HOST, *["127.0.0.2"] * 9),
+        resolving(monkeypatch, "many.example", HOST, *["127.0.0.2"] * 3),
     ):
         url = f"ws://many.example:{server.port}/"
         dial(url, seconds, proxy=f"socks5://{proxy.authority}").transport.close()
@@ -598,6 +649,26 @@ def test_without_the_extra_its_name_is_told(scheme: str, monkeypatch: pytest.Mon
     expected = "SOCKS needs the package socksio: pip install 'wsclient[socks]'"
     assert str(error) == f"ws://h/: proxy {scheme}://p:1: {expected}"
     assert isinstance(error.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("scheme", ["http", *SOCKS])
+def test_any_answer_is_a_tunnel_or_an_error_of_ours(scheme: str) -> None:
+    """Answers at random, and likelier ones: nothing else comes out, and nothing hangs."""
+    random = Random(scheme)
+    starts = [
+        b"\x05\0",
+        b"\x05\x02\x01\0",
+        b"\x05\0\x05\0\0",
+        b"\0\x5a",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 407 x\r\n",
+        b"",
+    ]
+    answers = [random.choice(starts) + random.randbytes(random.randrange(40)) for _ in range(200)]
+    with serving(*[ending_after(data) for data in answers]) as proxy:
+        for _ in answers:
+            error = failure(f"ws://{HOST}:1/", proxy=f"{scheme}://me@{proxy.authority}")
+            assert f"proxy {scheme}://{proxy.authority} " in str(error) or "upgrade failed" in str(error)
 
 
 # -- the environment ----------------------------------------------------------------------------------
@@ -679,6 +750,12 @@ def test_no_proxy(exceptions: str, excepted: list[str], others: list[str]) -> No
     assert [url for url in others if is_excepted(parse_url(url), exceptions)] == []
 
 
+@given(st.text(alphabet=st.sampled_from("a1.:*[]/%, 0\t-fF₁é")), st.sampled_from(["h", "1.0.0.1", "[::1]"]))
+def test_no_proxy_may_hold_anything(exceptions: str, host: str) -> None:
+    assert is_excepted(parse_url(f"ws://{host}/"), exceptions) in (True, False)
+    assert is_excepted(parse_url(f"ws://{host}/"), f"{exceptions},{host}")
+
+
 def test_exceptions_of_the_system_hold_where_the_environment_names_none(
     environment: pytest.MonkeyPatch,
 ) -> None:
@@ -702,13 +779,14 @@ def test_exceptions_of_the_system_hold_where_the_environment_names_none(
 
 @every_kind
 def test_proxy_of_the_environment_is_used_by_default(scheme: str, environment: pytest.MonkeyPatch) -> None:
-    with serving(upgrade(), upgrade()) as server, serving(honest(scheme)) as proxy:
+    with serving(upgrade(), upgrade(), upgrade()) as server, serving(honest(scheme)) as proxy:
         environment.setenv("all_proxy", f"{scheme}://{proxy.authority}")
         url = f"ws://{HOST}:{server.port}/"
         Dial(url, Options()).run(time.monotonic() + BOUND).transport.close()
+        Dial(url, Options(proxy=None)).run(time.monotonic() + BOUND).transport.close()
         environment.setenv("no_proxy", "127.0.0.0/8")
         Dial(url, Options()).run(time.monotonic() + BOUND).transport.close()
-    assert len(proxy.requests) == 1
+    assert (len(proxy.requests), len(server.requests)) == (1, 3)
 
 
 def test_unusable_proxy_of_the_environment(environment: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from wsclient.transport import (
     Cancelled,
     DeadlinePassed,
     DialStream,
+    Resolved,
     SocketChannel,
     TlsChannel,
     TlsSession,
@@ -42,7 +44,9 @@ from wsclient.transport import (
     connect_unix,
     default_context,
     describe,
+    local_endpoint,
     resolve,
+    try_each,
 )
 
 BOUND = 10.0  # seconds; nothing here takes nearly that long
@@ -838,6 +842,74 @@ def test_refused_everywhere_is_the_last_error() -> None:
             connect_tcp([], soon(), cancellation)
 
 
+def test_attempts_come_in_order_and_share_the_time() -> None:
+    tried: list[tuple[str, float]] = []
+    begin = time.monotonic()
+
+    def attempt(address: Resolved, until: float) -> str:
+        name = str(address[1][0])
+        tried.append((name, until))
+        if name == "a":
+            raise ConnectionRefusedError
+        if name == "b":
+            raise DeadlinePassed  # of its share
+        return name
+
+    addresses: list[Resolved] = [(socket.AF_INET, (name, 1)) for name in "abcd"]
+    assert try_each(addresses, begin + BOUND, attempt) == "c"
+    assert [name for name, _ in tried] == ["a", "b", "c"]
+    for (_, until), share in zip(tried, (1 / 4, 1 / 3, 1 / 2), strict=True):
+        assert begin + BOUND * share <= until < begin + BOUND
+    with pytest.raises(TimeoutError, match="no answer in the address's share of the time"):
+        try_each(addresses[:2], begin + BOUND, attempt)
+    with pytest.raises(ConnectionRefusedError):
+        try_each(addresses[:1], begin + BOUND, attempt)
+
+
+def test_connection_from_a_local_address() -> None:
+    with listening() as listener, Cancellation() as cancellation:
+        addresses = [(socket.AF_INET6, ("::1", 1, 0, 0)), (socket.AF_INET, listener.getsockname())]
+        source = local_endpoint(HOST, 0)
+        assert source == (socket.AF_INET, (HOST, 0))
+        stream = connect_tcp(addresses, soon(), cancellation, source)
+        accepted, caller = listener.accept()
+        with accepted:
+            assert caller == stream._sock.getsockname()
+            stream.close()
+        with pytest.raises(OSError, match="no address of the kind that local_address is"):
+            connect_tcp(addresses[:1], soon(), cancellation, source)
+
+
+def test_local_endpoint_has_a_zone_that_is_there() -> None:
+    family, address = local_endpoint(f"fe80::1%{socket.if_indextoname(1)}", 7)
+    assert (family, address[1], address[3]) == (socket.AF_INET6, 7, 1)
+    with pytest.raises(OSError, match=r"local_address fe80::1%nosuch: "):
+        local_endpoint("fe80::1%nosuch", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+def test_local_address_without_a_port_takes_none_before_it_connects() -> None:
+    """Otherwise all connections from one address, whatever servers they go to, share 28,000 ports."""
+    with listening() as listener, Cancellation() as cancellation:
+        for port, expected in ((0, 1), (refused_port(), 0)):
+            addresses = [(socket.AF_INET, listener.getsockname())]
+            stream = connect_tcp(addresses, soon(), cancellation, local_endpoint(HOST, port))
+            assert stream._sock.getsockopt(socket.IPPROTO_IP, 24) == expected
+            assert stream._sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1 - expected
+            stream.close()
+
+
+def test_deadline_can_be_moved() -> None:
+    client, server = tcp_pair()
+    with client, server, Cancellation() as cancellation:
+        stream = DialStream(client, time.monotonic() - 1, cancellation)
+        server.sendall(b"late")
+        with pytest.raises(DeadlinePassed):
+            stream.receive()
+        stream.set_deadline(soon())
+        assert stream.receive() == b"late"
+
+
 def test_deadline_ends_connecting() -> None:
     with black_hole() as dead, Cancellation() as cancellation:
         addresses = [(socket.AF_INET, dead.getsockname())]
@@ -1036,3 +1108,11 @@ def test_default_context_verifies_and_is_made_once() -> None:
 )
 def test_errors_in_words(error: OSError, text: str) -> None:
     assert describe(error) == text
+
+
+def test_errors_of_tls_in_words() -> None:
+    error = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x")
+    error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert describe(error) == "the server wants a client certificate (TLSV13_ALERT_CERTIFICATE_REQUIRED)"
+    error.reason = "BAD_EXTENSION"
+    assert describe(error) == "BAD_EXTENSION"

@@ -378,6 +378,7 @@ class Dial:
 
     def _connect(self, url: URL, deadline: float) -> DialStream:
         options = self._options
+        self._via = None
         if options.socket is not None or options.unix_path is not None:
             self._step = Step.TCP
             if options.socket is not None:

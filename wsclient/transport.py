@@ -63,6 +63,22 @@ _CERTIFICATE_FAULTS: Final = MappingProxyType(
 )
 
 
+# What other failures of TLS mean to the user, by the names that OpenSSL has for them.
+_TLS_FAULTS: Final = MappingProxyType(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE": "the server refused the client certificate",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server refused the client certificate: it has expired",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED": "the server refused the client certificate: it is revoked",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server refused the client certificate",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused; it may want a client certificate",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server wants a client certificate",
+        "TLSV1_ALERT_PROTOCOL_VERSION": "the server refused the version of TLS",
+        "TLSV1_ALERT_UNKNOWN_CA": "the server refused the client certificate: it is from an unknown CA",
+        "WRONG_VERSION_NUMBER": "the server's answer is not TLS",
+    }
+)
+
+
 class DeadlinePassed(Exception):
     """The deadline of a dial came before the step was done. Not an ``OSError``: those get translated."""
 
@@ -77,7 +93,8 @@ def describe(error: BaseException) -> str:
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, "certificate verification failed")
         return f"{fault} ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
-        return str(getattr(error, "reason", None) or error.strerror or "connection ended")
+        reason = str(getattr(error, "reason", None) or error.strerror or "connection ended")
+        return f"{_TLS_FAULTS[reason]} ({reason})" if reason in _TLS_FAULTS else reason
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
     return str(error) or type(error).__name__

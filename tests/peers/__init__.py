@@ -1,6 +1,8 @@
 """WebSocket servers and proxies that share no code with wsclient, each in a process of its own.
 
-All servers understand the same paths; any connection may bring ``id=...`` in its query:
+All servers understand the same paths; any connection may bring ``id=...`` in its query. Node's ``ws`` insists
+on small windows and no context where that has ``deflate=frugal``, and declines compression where it has
+``deflate=off``:
 
 =======================  ===============================================================================
 ``/echo``                sends every message back

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -26,20 +27,26 @@ from urllib.parse import urlsplit
 import trustme
 
 __all__ = [
+    "HERE",
+    "HOST",
     "PEERS",
-    "PROXIES",
+    "REVERSE_PROXIES",
+    "START_SECONDS",
     "Place",
     "Process",
     "RunningPeer",
     "Unavailable",
+    "find_program",
     "launch_python",
+    "launched",
+    "nginx",
     "start_peer",
 ]
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 HOST = "127.0.0.1"
-_START_SECONDS = 20.0
+START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _INSTALL_SECONDS = 40.0
 
@@ -70,6 +77,14 @@ class Process:
         """``None`` while it runs; negative: the signal that ended it."""
         return self._popen.poll()
 
+    def ended_within(self, seconds: float) -> bool:
+        """Wait up to so long for its end."""
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def first_line(self) -> str:
         """What it prints first, within a bound.
 
@@ -78,7 +93,7 @@ class Process:
         """
         output = self._popen.stdout
         assert output is not None
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         line = b""
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
@@ -166,6 +181,8 @@ class RunningPeer:
     processes: tuple[Process, ...]
 
 
+Starter = Callable[[Place], AbstractContextManager[RunningPeer]]
+
 # -- servers ------------------------------------------------------------------------------------------
 
 
@@ -173,7 +190,8 @@ class RunningPeer:
 def _python_server(module: str, library: str, place: Place) -> Iterator[RunningPeer]:
     if find_spec(library) is None:
         raise Unavailable(f"the Python package {library} is not installed")
-    with launch_python(module, folder=place.folder) as process:
+    # Not by the end of its input alone: it would wait for connections that a test has left open.
+    with launched([sys.executable, "-m", module], place.folder, cwd=TESTS, terminate=True) as process:
         yield RunningPeer(process.first_line(), None, (process,))
 
 
@@ -187,13 +205,14 @@ def _picows(place: Place) -> AbstractContextManager[RunningPeer]:
 
 @contextmanager
 def _node(place: Place) -> Iterator[RunningPeer]:
-    node = _program("node")
+    node = find_program("node")
     script = _installed_node_package(place.cache) / "server.mjs"
     with launched([node, str(script)], place.folder, cwd=place.folder) as process:
         yield RunningPeer(process.first_line(), None, (process,))
 
 
-def _program(name: str) -> str:
+def find_program(name: str) -> str:
+    """The path of an installed program; `Unavailable` if there is none."""
     # Debian keeps daemons where only root's PATH leads.
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
@@ -220,7 +239,7 @@ def _installed_node_package(cache: Path) -> Path:
 
 
 def _npm_ci(folder: Path) -> None:
-    command = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command = [find_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
@@ -235,24 +254,57 @@ def _npm_ci(folder: Path) -> None:
 
 
 @contextmanager
-def _nginx(place: Place) -> Iterator[RunningPeer]:
-    program = _program("nginx")
-    with _behind_tls(place, "nginx.conf") as front:
+def _nginx(place: Place, upstream: Starter = _websockets) -> Iterator[RunningPeer]:
+    find_program("nginx")  # before anything else is started
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with upstream(place) as server, nginx(place, server, _certificate_of(authority)) as process_and_port:
+        process, port = process_and_port
+        yield RunningPeer(f"wss://localhost:{port}", context, (*server.processes, process))
+
+
+@contextmanager
+def nginx(
+    place: Place, upstream: RunningPeer, certificate: bytes, client_authority: bytes = b""
+) -> Iterator[tuple[Process, int]]:
+    """nginx with TLS in front of a server.
+
+    Args:
+        certificate: key and chain (PEM) that it presents.
+        client_authority: certificate (PEM) of who signs the certificates that clients must present.
+
+    Returns:
+        The process and its port.
+    """
+    program = find_program("nginx")
+    verify = f"ssl_client_certificate {place.folder}/clients.pem; ssl_verify_client on;"
+    (place.folder / "clients.pem").write_bytes(client_authority)
+    values = {"verify_clients": verify if client_authority else ""}
+    with _front(place, "nginx.conf", upstream, certificate, values) as front:
         # As a new nginx takes over from an old one: it finds its listening socket by this variable.
         inherited = {"NGINX": f"{front.listener.fileno()};"}
         command = [program, "-p", str(place.folder), "-e", "stderr", "-c", str(front.configuration)]
-        with front.started(command, inherited) as peer:
-            yield peer
+        with front.started(command, inherited) as process:
+            yield process, front.port
 
 
 @contextmanager
 def _haproxy(place: Place) -> Iterator[RunningPeer]:
-    program = _program("haproxy")
+    program = find_program("haproxy")
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
     with (
-        _behind_tls(place, "haproxy.cfg") as front,
-        front.started([program, "-db", "-f", str(front.configuration)], {}) as peer,
+        _websockets(place) as server,
+        _front(place, "haproxy.cfg", server, _certificate_of(authority), {}) as front,
+        front.started([program, "-db", "-f", str(front.configuration)], {}) as process,
     ):
-        yield peer
+        yield RunningPeer(f"wss://localhost:{front.port}", context, (*server.processes, process))
+
+
+def _certificate_of(authority: trustme.CA) -> bytes:
+    return authority.issue_cert("localhost", HOST).private_key_and_cert_chain_pem.bytes()
 
 
 @dataclass(frozen=True)
@@ -263,11 +315,9 @@ class _Front:
     port: int
     listener: socket.socket
     configuration: Path
-    context: ssl.SSLContext
-    upstream: RunningPeer
 
     @contextmanager
-    def started(self, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[RunningPeer]:
+    def started(self, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Process]:
         with launched(
             command,
             self.folder,
@@ -277,45 +327,51 @@ class _Front:
             pass_fds=[self.listener.fileno()],
         ) as process:
             self.listener.close()
-            _wait_until_tls_works(self.port, self.context, process)
-            yield RunningPeer(
-                f"wss://localhost:{self.port}", self.context, (*self.upstream.processes, process)
-            )
+            _wait_until_tls_works(self.port, process)
+            yield process
 
 
 @contextmanager
-def _behind_tls(place: Place, template: str) -> Iterator[_Front]:
-    authority = trustme.CA()
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    certificate = authority.issue_cert("localhost", HOST)
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(place.folder / "server.pem"))
-    with _websockets(place) as upstream, socket.create_server((HOST, 0)) as listener:
+def _front(
+    place: Place, template: str, upstream: RunningPeer, certificate: bytes, more: Mapping[str, str]
+) -> Iterator[_Front]:
+    (place.folder / "server.pem").write_bytes(certificate)
+    with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         values = {
             "folder": place.folder,
             "port": port,
             "listener": listener.fileno(),
             "upstream_port": urlsplit(upstream.url).port,
+            **more,
         }
         configuration = place.folder / template
         configuration.write_text(Template((HERE / template).read_text()).substitute(values))
-        yield _Front(place.folder, port, listener, configuration, context, upstream)
+        yield _Front(place.folder, port, listener, configuration)
 
 
-def _wait_until_tls_works(port: int, context: ssl.SSLContext, process: Process) -> None:
+def _wait_until_tls_works(port: int, process: Process) -> None:
     # The system accepts for the proxy from the start; the TLS handshake is what waits for it.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection((HOST, port), _START_SECONDS) as plain:
+        with socket.create_connection((HOST, port), START_SECONDS) as plain:
             context.wrap_socket(plain, server_hostname="localhost").close()
     except OSError as error:
         raise RuntimeError(f"the proxy did not start ({error}): {process.errors}") from error
 
 
-PEERS: Mapping[str, Callable[[Place], AbstractContextManager[RunningPeer]]] = MappingProxyType(
-    {"websockets": _websockets, "picows": _picows, "node": _node, "nginx": _nginx, "haproxy": _haproxy}
+PEERS: Mapping[str, Starter] = MappingProxyType(
+    {
+        "websockets": _websockets,
+        "picows": _picows,
+        "node": _node,
+        "nginx": _nginx,
+        "nginx-node": partial(_nginx, upstream=_node),
+        "haproxy": _haproxy,
+    }
 )
-PROXIES = ("nginx", "haproxy")
+REVERSE_PROXIES = ("nginx", "haproxy")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Peer:
 async def main() -> None:
     """Serve until standard input ends."""
     peer = Peer()
-    options: dict[str, Any] = {"max_size": None, "compression": None, "close_timeout": 2}
+    options: dict[str, Any] = {"max_size": None, "close_timeout": 2}
     async with serve(peer.handle, "127.0.0.1", 0, process_request=peer.check_path, **options) as server:
         print(f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}", flush=True)
         await asyncio.to_thread(wait_for_end_of_input)

@@ -1,5 +1,6 @@
 // Node's ws as a peer; tests/peers/__init__.py says what each path does.
 
+import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 
 const PATHS = new Set(["/echo", "/fragments", "/ping", "/close", "/drop", "/closed"]);
@@ -37,14 +38,7 @@ const answers = {
   "/closed": async (socket, query) => socket.send(JSON.stringify(await endOf(query.get("of")).promise)),
 };
 
-const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: 0,
-  perMessageDeflate: false,
-  verifyClient: (info, decide) => decide(PATHS.has(target(info.req).path), 404, "no such path\n"),
-});
-
-server.on("connection", (socket, request) => {
+function serve(socket, request) {
   const { path, query } = target(request);
   socket.on("message", (data, binary) => answers[path](socket, query, data, binary));
   socket.on("close", (code, reason) => {
@@ -53,7 +47,25 @@ server.on("connection", (socket, request) => {
   // A reset, or a client that breaks the protocol: the close event that follows says what matters.
   socket.on("error", () => {});
   if (path === "/ping") socket.on("pong", (data) => socket.send(`pong ${data}`));
-});
+}
 
-server.on("listening", () => console.log(`ws://127.0.0.1:${server.address().port}`));
+function webSocketServer(perMessageDeflate) {
+  const verifyClient = (info, decide) => decide(PATHS.has(target(info.req).path), 404, "no such path\n");
+  return new WebSocketServer({ noServer: true, perMessageDeflate, verifyClient });
+}
+
+const KEEPS_NOTHING = { serverNoContextTakeover: true, clientNoContextTakeover: true };
+const SMALL = { serverMaxWindowBits: 9, clientMaxWindowBits: 9 };
+const servers = new Map([
+  ["", webSocketServer({ threshold: 0 })],
+  ["frugal", webSocketServer({ threshold: 0, ...KEEPS_NOTHING, ...SMALL })],
+  ["off", webSocketServer(false)],
+]);
+
+const http = createServer((request, response) => response.writeHead(426).end("WebSocket only\n"));
+http.on("upgrade", (request, socket, head) => {
+  const { query } = target(request);
+  servers.get(query.get("deflate") ?? "").handleUpgrade(request, socket, head, serve);
+});
+http.listen(0, "127.0.0.1", () => console.log(`ws://127.0.0.1:${http.address().port}`));
 process.stdin.on("end", () => process.exit(0)).resume();
