@@ -417,7 +417,7 @@ def test_accepted(name: str, value: object, stored: object) -> None:
         ("subprotocols", "chat", "sequence of str, not str"),
         ("subprotocols", 1, "sequence of str, not int"),
         ("subprotocols", [1], "must be str, not int"),
-        ("credentials", ("u", "r", "s"), "must be Credentials .*not tuple"),
+        ("credentials", ("u", "r", "s"), "must be Credentials, or a callable that returns them, not tuple"),
         ("ssl_context", True, "must be ssl.SSLContext, not bool"),
         ("proxy", False, "must be str, not bool"),
         ("proxy", 8080, "must be str, not int"),

@@ -169,10 +169,8 @@ class Connection:
         """Begin one message that is written piece by piece: ``with conn.send_stream() as stream``.
 
         It takes its place behind everything accepted so far; what other threads send after it waits for its
-        end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait.
-
-        With ``text`` it is a text message, of ``str``, otherwise a binary one. Raises as ``send``, and
-        ``WSClientError`` in a callback of a future.
+        end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait. With ``text`` it is
+        a text message, of ``str``. Raises as ``send``, and ``WSClientError`` in a callback of a future.
         """
         return SendStream(self._session, text, self)
 
@@ -196,6 +194,7 @@ class Connection:
         Raises:
             Timeout: no pong in time.
             ConnectionClosed: the connection ended first.
+            Disconnected: it was lost, and ``delivery`` does not send again what is in doubt.
             WSClientError: called on a thread that would have to write the ping or read the pong.
         """
         self._session.parts.check_not_forked()
@@ -236,12 +235,11 @@ class Connection:
         """Return the next message as a stream of its pieces: ``with conn.recv_stream() as stream``.
 
         Only with ``assemble=False``, and without ``on_fragment``. One at a time: iterate a stream to its end,
-        or leave its ``with`` block, before the next.
+        or leave its ``with`` block, before the next. Raises as ``recv``.
 
         Args:
             timeout: seconds to wait for the message to begin, and then for each piece.
 
-        Raises as ``recv``, and ``WSClientError`` while the stream before is unfinished.
         """
         if self._options.assemble:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")

@@ -12,6 +12,7 @@
     ├── ConnectionClosed (ConnectionError)      the connection is closed or was lost
     │   └── ProtocolError                       ... because the peer broke RFC 6455
     │       └── MessageTooBig                   ... or went over ``max_message_size``
+    ├── Disconnected (ConnectionError)          with ``reconnect``: what was waited for went with a lost link
     ├── QueueFull                               ``overflow="raise"``, or a wait that could never end
     └── ConcurrentWriteError                    a write from a thread that is not the writer
 
@@ -27,6 +28,7 @@ __all__ = [
     "ConcurrentWriteError",
     "ConnectFailed",
     "ConnectionClosed",
+    "Disconnected",
     "HandshakeError",
     "HandshakeTimeout",
     "MessageTooBig",
@@ -122,6 +124,13 @@ class ConnectionClosed(WSClientError, ConnectionError):
         if self.unsent:
             text += f"; {len(self.unsent)} accepted message(s) unsent"
         return text
+
+
+class Disconnected(WSClientError, ConnectionError):
+    """With ``reconnect``: a ping, a ``confirm`` or a stream was under way when the connection was lost.
+
+    The connection itself is opened again.
+    """
 
 
 class ProtocolError(ConnectionClosed):

@@ -19,7 +19,7 @@ import enum
 import math
 import threading
 
-from wsclient.exceptions import ConnectionClosed, ProtocolError, WSClientError
+from wsclient.exceptions import ConnectionClosed, Disconnected, ProtocolError, WSClientError
 
 __all__ = ["ClosedBy", "Lifecycle", "Milestone", "State"]
 
@@ -204,7 +204,7 @@ class Lifecycle:
         if state in (State.NEW, State.CONNECTING):
             return WSClientError("the connection is not open yet: call open() first")
         if state is State.RECONNECTING:
-            return WSClientError("the connection is lost and not open again yet")
+            return Disconnected("the connection is lost, and not open again yet")
         kind = type(cause) if isinstance(cause, ProtocolError) else ConnectionClosed
         error = kind(code, reason, unsent, in_doubt)
         error.__cause__ = cause

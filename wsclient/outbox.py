@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from time import monotonic
 from typing import TypeAlias, TypeVar
 
-from wsclient.exceptions import QueueFull, Timeout
+from wsclient.exceptions import Disconnected, QueueFull, Timeout
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Entry, Item, message_of
 from wsclient.keepalive import Keepalive, fail_future
@@ -64,6 +64,7 @@ class Outbox:
         keepalive: knows the pings under way.
         lifecycle: knows whether the connection is open.
         overflow: what to do when the queue is full.
+        sends_again: what a lost link leaves in doubt goes out again.
         on_dropped: called on the sending thread with each message given up by ``overflow="drop_oldest"``.
     """
 
@@ -74,12 +75,14 @@ class Outbox:
         lifecycle: Lifecycle,
         *,
         overflow: Overflow,
+        sends_again: bool = False,
         on_dropped: Callable[[Message], None],
     ) -> None:
         self._queue = queue
         self._keepalive = keepalive
         self._lifecycle = lifecycle
         self._drops = overflow is Overflow.DROP_OLDEST
+        self._sends_again = sends_again
         self._on_dropped = on_dropped
         self.put: Callable[[Item, bool, float | None], None] = (
             self._put_dropping if self._drops else queue.put
@@ -125,7 +128,19 @@ class Outbox:
         _wait_for(future, timeout, "flush")
 
     def confirm(self, timeout: float) -> float:
-        """Wait for the pong of a ping behind everything queued before."""
+        """Wait for the pong of a ping behind everything queued before.
+
+        What is sent again after a lost link goes before a new ping, which then confirms the same.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            try:
+                return self._confirm_once(max(deadline - monotonic(), 0.0))
+            except Disconnected:
+                if not self._sends_again:
+                    raise
+
+    def _confirm_once(self, timeout: float) -> float:
         entry, future = self._keepalive.ping(None)
         try:
             self._queue.put_mark(entry)

@@ -7,7 +7,7 @@ import os
 from typing import NoReturn
 
 from wsclient.callbacks import Callbacks, Direct, Ordered, Received, Runner
-from wsclient.exceptions import WSClientError
+from wsclient.exceptions import Disconnected, WSClientError
 from wsclient.frames import Frame
 from wsclient.inbox import Inbox
 from wsclient.items import Entry, Item, received_size, restored
@@ -22,12 +22,21 @@ from wsclient.stats import ReadCounters, WriteCounters
 
 __all__ = ["Parts", "fail_streams"]
 
+_MAX_BATCH = 256 * 1024  # bytes; small enough for a control frame to wait behind
+
 
 def fail_streams(items: list[Item]) -> None:
     """Fail the receipts of streams that cannot go on. Those of messages stand: they go out again."""
     for item in items:
         if isinstance(item, Entry) and item.future is not None and restored(item) is None:
-            fail_future(item.future, WSClientError("the connection was lost in the middle of the stream"))
+            fail_future(item.future, Disconnected("the connection was lost in the middle of the stream"))
+
+
+def _max_batch(options: Options) -> int:
+    # A batch is written whole: it must not go far beyond what may be in doubt.
+    if options.delivery is Delivery.AT_LEAST_ONCE:
+        return min(_MAX_BATCH, max(options.max_in_doubt_bytes // 2, 1))
+    return _MAX_BATCH
 
 
 class Parts:
@@ -46,6 +55,7 @@ class Parts:
             refuse=self.refuse,
             overflow=options.overflow,
             fragment_size=options.fragment_size,
+            max_batch=_max_batch(options),
         )
         self.queue.hold()
         self.callbacks = Callbacks(options, self.log)
@@ -54,6 +64,7 @@ class Parts:
             self.keepalive,
             self.lifecycle,
             overflow=options.overflow,
+            sends_again=options.delivery is Delivery.AT_LEAST_ONCE,
             on_dropped=self.callbacks.dropped,
         )
         self.inbox: Inbox[Received] = Inbox(

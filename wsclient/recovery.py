@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from wsclient.exceptions import WSClientError
+from wsclient.exceptions import Disconnected
 from wsclient.handshake import Upgraded
 from wsclient.items import messages_of, restored
 from wsclient.lifecycle import ClosedBy, Lifecycle
@@ -106,7 +106,7 @@ class Recovery:
         kept = [whole for item in unwritten if (whole := restored(item)) is not None]
         in_vain = parts.queue.put_again(again, kept)
         fail_streams(in_vain)
-        parts.keepalive.fail(WSClientError("the connection was lost"))
+        parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         link.leave()
         self._detached()
         handed_back = () if again else messages_of(in_doubt)
