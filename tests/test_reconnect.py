@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from wsclient import Disconnect, DisconnectKind, Reconnect, State
 from wsclient.testing import (
     FaultServer,
     Peer,
+    ScriptError,
     accept_upgrade,
     cut,
     http_response,
@@ -26,6 +28,7 @@ from wsclient.testing import (
     send_close,
     send_frame,
     send_text,
+    step,
     stop_reading,
     wait,
 )
@@ -72,6 +75,11 @@ class Watch:
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
+
+
+@step
+def tell(peer: Peer, event: threading.Event) -> None:
+    event.set()
 
 
 def received(server: FaultServer) -> list[list[str | bytes]]:
@@ -375,9 +383,11 @@ class TestClosing:
                 if conn.state is State.RECONNECTING:
                     break
                 threading.Event().wait(0.001)
-            with pytest.warns(ResourceWarning, match="unclosed"):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
                 del conn
                 gc.collect()
+            assert [str(item.message)[:8] for item in caught] == ["unclosed"]
 
 
 class TestDelivery:
@@ -435,14 +445,14 @@ class TestDelivery:
 
     def test_idle_barriers_confirm(self, watch: Watch) -> None:
         """A moment after the last write a ping follows, and its pong clears the account."""
-        with servers([read_messages(1), read_until_close()]) as server:
-            with wsclient.connect(server.url, **watch.options()) as conn:
-                conn.send("1")
-                for _ in range(int(BOUND * 1000)):
-                    if conn.stats().pongs_received and not conn.stats().in_doubt_bytes:
-                        break
-                    threading.Event().wait(0.001)
-                assert conn.stats().in_doubt_bytes == 0
+        ponged = threading.Event()
+        with servers([read_frames(2), tell(ponged), read_until_close()]) as server:
+            conn = wsclient.connect(server.url, **watch.options())
+            conn.send("1")
+            assert ponged.wait(BOUND)
+            conn.ping().result(timeout=BOUND)  # its pong comes after that of the barrier
+            assert conn.stats().in_doubt_bytes == 0
+            conn.close()
 
     def test_at_least_once_sends_again_first(self, watch: Watch) -> None:
         greeted: list[str] = []
