@@ -46,9 +46,7 @@ class Connection:
 
     Every method may be called from any thread and from any callback. Times are seconds, sizes bytes.
 
-    Args:
-        url: ``ws://`` or ``wss://`` URL, or a callable that is asked for it at each connect.
-        options: see ``help(wsclient.Options)``.
+    Takes what ``connect`` takes.
     """
 
     def __init__(self, url: str | Callable[[], str], **options: Any) -> None:

@@ -125,7 +125,7 @@ class Outbox:
         """Wait until everything queued before is written."""
         future: Future[None] = Future()
         self._queue.put_mark(Entry(None, future=future))
-        _wait_for(future, timeout, "flush")
+        _wait_for(future, timeout, "flush", timeout)
 
     def confirm(self, timeout: float) -> float:
         """Wait for the pong of a ping behind everything queued before.
@@ -135,16 +135,16 @@ class Outbox:
         deadline = monotonic() + timeout
         while True:
             try:
-                return self._confirm_once(max(deadline - monotonic(), 0.0))
+                return self._confirm_once(max(deadline - monotonic(), 0.0), timeout)
             except Disconnected:
                 if not self._sends_again:
                     raise
 
-    def _confirm_once(self, timeout: float) -> float:
+    def _confirm_once(self, timeout: float, told: float) -> float:
         entry, future = self._keepalive.ping(None)
         try:
             self._queue.put_mark(entry)
-            return _wait_for(future, timeout, "confirm")
+            return _wait_for(future, timeout, "confirm", told)
         finally:
             self._keepalive.forget(future)
 
@@ -159,10 +159,10 @@ class Outbox:
         return future
 
 
-def _wait_for(future: Future[T], timeout: float, what: str) -> T:
+def _wait_for(future: Future[T], timeout: float, what: str, told: float) -> T:
     try:
         return future.result(timeout)
     except FutureTimeout:  # before Python 3.11 not the built-in TimeoutError
         if future.done():  # at the last moment, or what it failed with is a time-out
             return future.result()
-        raise Timeout(f"{what} was not done within {timeout} s") from None
+        raise Timeout(f"{what} was not done within {told} s") from None
