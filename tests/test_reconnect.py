@@ -137,6 +137,17 @@ class TestLinks:
             assert caught.value.status == 503
             assert len(server.connections) == 1
 
+    def test_half_a_message_is_not_continued_by_another_link(self, watch: Watch) -> None:
+        scripts = [send_text("half", fin=False), cut()], [send_text("new"), read_until_close()]
+        options = watch.options(assemble=False)
+        with servers(*scripts) as server, wsclient.connect(server.url, **options) as conn:
+            stream = conn.recv_stream(timeout=BOUND)
+            assert stream.read() == "half"
+            with pytest.raises(wsclient.Disconnected, match="middle of the message"):
+                stream.read()
+            assert stream.read() == ""
+            assert list(conn.recv_stream(timeout=BOUND)) == ["new"]
+
     @pytest.mark.parametrize("executor", [False, True])
     def test_receiving_goes_on(self, watch: Watch, executor: bool) -> None:
         with ThreadPoolExecutor(1) as pool:

@@ -25,10 +25,12 @@ class Fragment:
     Attributes:
         data: ``str`` for a text message, ``bytes`` for a binary one; only a final piece may be empty.
         final: whether it is the last one of its message.
+        lost: the connection was lost, and the rest of the message with it; then ``data`` is empty.
     """
 
     data: str | bytes
     final: bool
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

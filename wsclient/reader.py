@@ -46,6 +46,7 @@ class Reader:
         self._deliver = deliver
         self._control = control
         self.waiting = False  # reader thread writes it; the writer's clock reads it
+        self.is_within = False  # reader thread: the last piece that was handed over was not a final one
         self.counters = counters or ReadCounters()
 
     def run(self) -> None:
@@ -89,6 +90,9 @@ class Reader:
 
     def _hand_over(self, messages: list[Any]) -> None:
         if messages:
-            whole = messages if self._protocol.assembles else [piece for piece in messages if piece.final]
+            whole = messages
+            if not self._protocol.assembles:
+                whole = [piece for piece in messages if piece.final]
+                self.is_within = not messages[-1].final
             self.counters.messages_received += len(whole)
             self._deliver(messages)

@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TypeAlias, cast
 
-from wsclient.exceptions import WSClientError
+from wsclient.exceptions import Disconnected, WSClientError
 from wsclient.protocol import Fragment
 
 __all__ = ["Incoming", "ReceiveStream"]
@@ -106,6 +106,7 @@ class ReceiveStream:
         Raises:
             Timeout: it did not come. The stream may go on.
             ConnectionClosed: the connection ended before the message did.
+            Disconnected: with ``reconnect``: it was lost, and the rest of the message with it.
         """
         while not self._ended:
             fragment, self._fragment = self._fragment, None
@@ -113,6 +114,9 @@ class ReceiveStream:
                 fragment = self._incoming.next(self._timeout if timeout is None else timeout)
                 if fragment.final:
                     self._incoming.finished()
+                if fragment.lost:
+                    self._ended = True
+                    raise Disconnected("the connection was lost in the middle of the message")
             self._ended = fragment.final
             if fragment.data:
                 return fragment.data

@@ -12,6 +12,7 @@ from wsclient.items import messages_of, restored
 from wsclient.lifecycle import ClosedBy, Lifecycle
 from wsclient.link import Link
 from wsclient.parts import Parts, fail_streams
+from wsclient.protocol import Fragment
 from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect, failed_attempt
 from wsclient.transport import is_refused_certificate
 from wsclient.writer import PeerStalled
@@ -106,6 +107,8 @@ class Recovery:
         kept = [whole for item in unwritten if (whole := restored(item)) is not None]
         in_vain = parts.queue.put_again(again, kept)
         fail_streams(in_vain)
+        if link.reader.is_within and not parts.callbacks.take_messages:
+            parts.inbox.put_last(Fragment(b"", final=True, lost=True))
         parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         link.leave()
         self._detached()
