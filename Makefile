@@ -2,26 +2,32 @@
 # needed once. Settings:
 #   PYTHON=python3.12         which interpreter; a change rebuilds the virtual environment
 #   VENV=.venv                where the virtual environment goes
-#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS    passed on
+#   SECONDS=60                how long to fuzz
+#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS    passed on
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+CONFORMANCE_ARGS ?=
+SECONDS ?= 60
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CREATED := $(VENV)/.created-$(VERSION)
 READY := $(VENV)/.installed-$(VERSION)
 RUN := $(VENV)/bin/python
 COVERAGE := --cov --cov-report=term
+PROXY_PACKAGES := nginx-light haproxy tinyproxy squid microsocks dante-server openssh-client openssh-server
+PROXIES := node,nginx,nginx-node,haproxy,tinyproxy,squid,microsocks,dante,openssh
+PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests/test_certificates.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean
+.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 setup: $(READY) ## make the virtual environment (every other target does it when needed)
 
@@ -50,17 +56,32 @@ format: $(READY) ## put the source into the form that make check wants
 bench: $(READY) ## measure against websocket-client and websockets; table, JSON and chart
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
 
-proxies: $(READY) ## install nginx and HAProxy (Debian, as root) and run the tests behind them
+# The tests start what they need; SYSTEMD_OFFLINE: Debian would start all of it at once, for everybody.
+proxies: $(READY) ## install proxies (Debian, as root) and run the tests that go through them
 	apt-get update
-	apt-get install -y --no-install-recommends nginx-light haproxy
-	@WSCLIENT_REQUIRE_PEERS=nginx,haproxy $(RUN) -m pytest tests/test_external_peers.py -k "nginx or haproxy" $(PYTEST_ARGS)
+	SYSTEMD_OFFLINE=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(PROXY_PACKAGES)
+	command -v npm || apt-get install -y --no-install-recommends nodejs npm
+	install -d -m 0755 /run/sshd
+	@WSCLIENT_REQUIRE_PEERS=$(PROXIES) $(RUN) -m pytest $(PROXY_TESTS) $(PYTEST_ARGS)
 
 stress: $(READY) ## the full load: 50 threads x 20,000 over TCP and TLS, and the long interleavings
 	@WSCLIENT_STRESS=1 $(RUN) -m pytest tests/test_stress.py --timeout 900 $(PYTEST_ARGS)
 
+conformance: $(READY) ## the Autobahn Testsuite, but for most of the compressed messages; needs a Python 2.7
+	@PYTHONPATH=tests $(RUN) -m conformance $(CONFORMANCE_ARGS)
+
+conformance-all: $(READY) ## all of it, for the other clients too; writes docs/conformance.md (an hour)
+	@PYTHONPATH=tests $(RUN) -m conformance --all --clients wsclient,websocket-client,websockets $(CONFORMANCE_ARGS)
+
+fuzz: $(READY) ## look for bytes of a server that break the decoder, with atheris, for SECONDS=60
+	@$(RUN) -c 'import atheris' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check \
+	    --only-binary atheris --use-pep517 --editable '.[fuzz]' || { echo "make: atheris cannot be installed on" \
+	    "Python $(VERSION) here: it comes for 3.10 to 3.13 on Linux: make fuzz PYTHON=python3.12" >&2; exit 1; }
+	@PYTHONPATH=tests $(RUN) -m fuzz --seconds $(SECONDS)
+
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two steps, so that a changed setup.cfg installs into the environment that is there: it may be the active one.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wsclient.callbacks import Callbacks, Direct, Ordered
+from wsclient.callbacks import Callbacks, Direct, Ordered, Received
 from wsclient.options import Options
 
 BOUND = 10.0  # seconds that nothing here needs
@@ -223,7 +223,7 @@ def messages(application: Application) -> list[str | bytes]:
 
 def test_in_order_on_threads_of_the_executor() -> None:
     application = Application()
-    expected: list[str | bytes] = [str(number) for number in range(2000)]
+    expected: list[Received] = [str(number) for number in range(2000)]
     with ThreadPoolExecutor(4, thread_name_prefix="pool") as executor:
         runner = ordered(executor, application, max_messages=64)
         runner.call(lambda: application.note("first"))
@@ -344,7 +344,7 @@ def test_an_executor_that_was_shut_down_loses_nothing(pool: ThreadPoolExecutor) 
 def test_an_executor_that_is_shut_down_meanwhile_loses_nothing(pool: ThreadPoolExecutor) -> None:
     application = Slow()
     runner = ordered(pool, application)
-    expected: list[str | bytes] = [str(number) for number in range(600)]
+    expected: list[Received] = [str(number) for number in range(600)]
     runner.deliver(expected)
     assert application.entered.acquire(timeout=BOUND)
     pool.shutdown(wait=False)

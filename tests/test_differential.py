@@ -1,29 +1,80 @@
 """Our codec against those of websocket-client, websockets and wsproto.
 
-What we encode, each of them reads back. What a server might send, good or bad, each of them judges as we do,
-but for the differences listed in ``WEBSOCKETS_DIFFERS`` and ``WSPROTO_DIFFERS``, of which each is shown by an
-example.
+What we encode, each of them reads back, compressed too, but for websocket-client, which cannot. What a server
+might send, good or bad, each of them judges as we do, however it is cut, but for the differences listed in
+``WEBSOCKETS_DIFFERS`` and ``WSPROTO_DIFFERS``, of which each is shown by an example.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import pytest
 import websocket
+import websockets.extensions.permessage_deflate
 import websockets.protocol
 import wsproto.connection
 import wsproto.events
+import wsproto.extensions
+from deflating import TAIL, Server, server_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsclient.frames import Frame, IntMasking, Masking, NumpyMasking, Opcode, Outgoing, encode_batch
+from wsclient.deflate import Agreement, Deflate
+from wsclient.exceptions import ProtocolError
+from wsclient.frames import (
+    Frame,
+    IntMasking,
+    Masking,
+    NumpyMasking,
+    Opcode,
+    Outgoing,
+    decode_header,
+    encode_batch,
+)
 from wsclient.protocol import Close, Failure, Ping, Pong, Protocol
 
 MAX_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What was agreed on for compression, and how each library is told."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int = 15
+    client_max_window_bits: int = 15
+
+    def ours(self, threshold: int = 0) -> Agreement:
+        parts = ["permessage-deflate", f"server_max_window_bits={self.server_max_window_bits}"]
+        parts += [f"client_max_window_bits={self.client_max_window_bits}"]
+        parts += ["server_no_context_takeover"] * self.server_no_context_takeover
+        parts += ["client_no_context_takeover"] * self.client_no_context_takeover
+        return Deflate(threshold=threshold, client_max_window_bits=15).agree("; ".join(parts))
+
+    def of_websockets(self, *, is_client: bool) -> websockets.extensions.permessage_deflate.PerMessageDeflate:
+        server = (self.server_no_context_takeover, self.server_max_window_bits)
+        client = (self.client_no_context_takeover, max(9, self.client_max_window_bits))
+        remote, local = (server, client) if is_client else (client, server)
+        return websockets.extensions.permessage_deflate.PerMessageDeflate(
+            remote[0], local[0], remote[1], local[1]
+        )
+
+    def of_wsproto(self) -> wsproto.extensions.PerMessageDeflate:
+        extension = wsproto.extensions.PerMessageDeflate(
+            client_no_context_takeover=self.client_no_context_takeover,
+            client_max_window_bits=max(9, self.client_max_window_bits),
+            server_no_context_takeover=self.server_no_context_takeover,
+            server_max_window_bits=self.server_max_window_bits,
+        )
+        extension.finalize("permessage-deflate")
+        return extension
 
 
 # ------------------------------------------------------------------------------ what we encode, others read
@@ -144,8 +195,16 @@ class Verdict:
     reason: str = field(default="", compare=False)  # of the failure, in our words
 
 
-def our_verdict(stream: bytes, max_size: int = MAX_SIZE) -> Verdict:
-    events = Protocol(max_size).receive_data(stream)
+def pieces_of(stream: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
+    for start, stop in pairwise([0, *sorted(cuts), len(stream)]):
+        yield stream[start:stop]
+
+
+def our_verdict(
+    stream: bytes, max_size: int = MAX_SIZE, cuts: Sequence[int] = (), agreed: Agreed | None = None
+) -> Verdict:
+    protocol = Protocol(max_size, inflater=agreed.ours().inflater() if agreed else None)
+    events = [event for piece in pieces_of(stream, cuts) for event in protocol.receive_data(piece)]
     last = events[-1] if events else None
     if isinstance(last, Failure):
         return Verdict(tuple(events[:-1]), failure=last.error.code, reason=last.error.reason)
@@ -154,9 +213,13 @@ def our_verdict(stream: bytes, max_size: int = MAX_SIZE) -> Verdict:
     return Verdict(tuple(events))
 
 
-def verdict_of_websockets(stream: bytes, max_size: int = MAX_SIZE) -> Verdict:
+def verdict_of_websockets(
+    stream: bytes, max_size: int = MAX_SIZE, cuts: Sequence[int] = (), agreed: Agreed | None = None
+) -> Verdict:
     client = websockets.protocol.Protocol(websockets.protocol.CLIENT, max_size=max_size)
-    client.receive_data(stream)
+    client.extensions = [agreed.of_websockets(is_client=True)] if agreed else []
+    for piece in pieces_of(stream, cuts):
+        client.receive_data(piece)
     events: list[object] = []
     message = _Assembly(events)
     for frame in client.events_received():
@@ -199,12 +262,15 @@ def _as_it_is(data: bytes, fin: bool) -> bytes:
     return data
 
 
-def verdict_of_wsproto(stream: bytes, max_size: int = MAX_SIZE) -> Verdict:
-    client = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
-    client.receive_data(stream)
+def verdict_of_wsproto(
+    stream: bytes, max_size: int = MAX_SIZE, cuts: Sequence[int] = (), agreed: Agreed | None = None
+) -> Verdict:
+    client = wsproto.connection.Connection(
+        wsproto.connection.ConnectionType.CLIENT, [agreed.of_wsproto()] if agreed else []
+    )
     events: list[object] = []
     parts: list[Any] = []
-    for event in client.events():
+    for event in events_of_wsproto(client, pieces_of(stream, cuts)):
         if isinstance(event, wsproto.events.CloseConnection):
             if client.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
                 return Verdict(tuple(events), Close(int(event.code), event.reason or ""))
@@ -219,6 +285,14 @@ def verdict_of_wsproto(stream: bytes, max_size: int = MAX_SIZE) -> Verdict:
             events.append(parts[0][:0].join(parts))
             parts = []
     return Verdict(tuple(events))
+
+
+def events_of_wsproto(
+    connection: wsproto.connection.Connection, pieces: Iterator[bytes]
+) -> Iterator[wsproto.events.Event]:
+    for piece in pieces:
+        connection.receive_data(piece)
+        yield from connection.events()
 
 
 @dataclass(frozen=True)
@@ -236,6 +310,10 @@ def _same_events(ours: Verdict, theirs: Verdict) -> bool:
 
 def _they_read_on(ours: Verdict, theirs: Verdict) -> bool:
     return ours.events == theirs.events[: len(ours.events)]
+
+
+def _we_read_on(ours: Verdict, theirs: Verdict) -> bool:
+    return len(theirs.events) < len(ours.events) and theirs.events == ours.events[: len(theirs.events)]
 
 
 def _they_wait(ours: Verdict, theirs: Verdict) -> bool:
@@ -278,6 +356,15 @@ WEBSOCKETS_DIFFERS = [
         b"\x88\x03\x03\xee\xff",
         lambda ours, theirs: "close frame with code" in ours.reason and theirs.failure == 1007,
     ),
+    Difference(
+        "max_message_size is for messages; websockets takes it for the control frames between fragments, too",
+        b"\x02\x7e\x03\xe8" + bytes(1000) + b"\x89\x01p" + b"\x80\x00",
+        lambda ours, theirs: (
+            theirs.failure == 1009
+            and _we_read_on(ours, theirs)
+            and isinstance(ours.events[len(theirs.events)], Ping | Pong)
+        ),
+    ),
 ]
 
 WSPROTO_DIFFERS = [
@@ -302,6 +389,8 @@ WSPROTO_DIFFERS = [
         lambda ours, theirs: ours.reason == "close reason is not UTF-8" and theirs.failure == 1002,
     ),
 ]
+
+Judge: TypeAlias = "Callable[..., Verdict]"
 
 by_peer = pytest.mark.parametrize(
     ("verdict_of_other", "differences", "max_size"),
@@ -346,6 +435,12 @@ def server_streams(draw: st.DrawFn) -> bytes:
     return bytes(stream[: draw(st.one_of(st.none(), st.integers(0, len(stream))))])
 
 
+def cuts_of(stream: bytes) -> st.SearchStrategy[list[int]]:
+    return st.one_of(
+        st.just([]), st.lists(st.integers(0, len(stream)), max_size=8), st.just(list(range(len(stream))))
+    )
+
+
 def lengths_of(payload: bytes) -> st.SearchStrategy[bytes]:
     two = b"\x7e" + len(payload).to_bytes(2, "big")
     eight = b"\x7f" + len(payload).to_bytes(8, "big")
@@ -356,20 +451,22 @@ def lengths_of(payload: bytes) -> st.SearchStrategy[bytes]:
 
 @by_peer
 @settings(max_examples=400, deadline=None)
-@given(stream=server_streams())
+@given(stream=server_streams(), data=st.data())
 def test_others_judge_a_stream_as_we_do(
-    verdict_of_other: Callable[[bytes, int], Verdict],
+    verdict_of_other: Judge,
     differences: Sequence[Difference],
     max_size: int,
     stream: bytes,
+    data: st.DataObject,
 ) -> None:
-    ours, theirs = our_verdict(stream, max_size), verdict_of_other(stream, max_size)
+    cuts = data.draw(cuts_of(stream))
+    ours, theirs = our_verdict(stream, max_size, cuts), verdict_of_other(stream, max_size, cuts)
     assert agree(ours, theirs, differences), (ours, theirs)
 
 
 @by_peer
 def test_every_listed_difference_is_one(
-    verdict_of_other: Callable[[bytes, int], Verdict], differences: Sequence[Difference], max_size: int
+    verdict_of_other: Judge, differences: Sequence[Difference], max_size: int
 ) -> None:
     for difference in differences:
         ours = our_verdict(difference.example, max_size)
@@ -381,7 +478,7 @@ def test_every_listed_difference_is_one(
 @by_peer
 @pytest.mark.parametrize("size", [125, 126, 999, 1000])
 def test_others_take_the_sizes_that_we_take(
-    verdict_of_other: Callable[[bytes, int], Verdict],
+    verdict_of_other: Judge,
     differences: Sequence[Difference],
     max_size: int,
     size: int,
@@ -399,3 +496,337 @@ def test_websockets_has_the_same_limit() -> None:
     frame = websockets.frames.Frame(websockets.frames.Opcode.BINARY, b"x" * 1001).serialize(mask=False)
     assert our_verdict(frame) == verdict_of_websockets(frame)
     assert our_verdict(frame).failure == 1009
+
+
+# ----------------------------------------------------------------------------------------------- compressed
+
+
+def compressing(agreed: Agreed) -> Server:
+    return Server(
+        window_bits=agreed.server_max_window_bits, keeps_context=not agreed.server_no_context_takeover
+    )
+
+
+agreements = st.builds(Agreed, st.booleans(), st.booleans(), st.integers(9, 15), st.integers(8, 15))
+message_data = st.builds(
+    lambda text, times: (text * times)[:1200],
+    st.sampled_from([b"", b"hello", "é\N{SNOWMAN}\N{GRINNING FACE}".encode(), b"\xe2\x98", b"0123456789ABC"]),
+    st.sampled_from([1, 1, 1, 5, 75, 90]),
+)
+
+
+@st.composite
+def compressed_frames(draw: st.DrawFn, agreed: Agreed) -> list[bytes]:
+    """Whole frames of a good server."""
+    server = compressing(agreed)
+    frames = []
+    for _ in range(draw(st.integers(1, 5))):
+        compresses, data = draw(st.booleans()), draw(message_data)
+        payload = server.payload(data) if compresses else data
+        parts = list(pieces_of(payload, draw(st.lists(st.integers(0, len(payload)), max_size=3))))
+        for index, part in enumerate(parts):
+            first = 0 if index else draw(st.sampled_from([1, 2])) | compresses << 6
+            frames.append(server_frame(first, part, fin=index == len(parts) - 1))
+            if draw(st.integers(0, 3)) == 0:
+                frames.append(server_frame(draw(st.sampled_from([Opcode.PING, Opcode.PONG])), b"control"))
+    return frames
+
+
+@st.composite
+def damaged(draw: st.DrawFn, frames: Sequence[bytes]) -> bytes:
+    """Break something in a stream of frames."""
+    broken = list(frames)
+    index = draw(st.integers(0, len(broken) - 1))
+    frame = bytearray(broken[index])
+    payload = frame[4 if frame[1] == 126 else 2 :]
+    kind = draw(st.sampled_from(["bit", "payload", "payload", "too short", "any byte", "cut off", "lost"]))
+    if kind == "bit":
+        frame[0] ^= draw(st.sampled_from([0x40, 0x40, 0x20, 0x10]))
+    elif kind == "payload" and payload:
+        payload[draw(st.integers(0, len(payload) - 1))] = draw(st.integers(0, 255))
+        frame = bytearray(server_frame(frame[0] & 0x7F, payload, fin=frame[0] >= 0x80))
+    elif kind == "too short":
+        rest = payload[: draw(st.integers(0, len(payload)))]
+        frame = bytearray(server_frame(frame[0] & 0x7F, rest, fin=frame[0] >= 0x80))
+    elif kind == "any byte":
+        frame[draw(st.integers(0, len(frame) - 1))] = draw(st.integers(0, 255))
+    elif kind == "lost":
+        frame = bytearray()
+    broken[index] = bytes(frame)
+    stream = b"".join(broken)
+    return stream[: draw(st.integers(0, len(stream)))] if kind == "cut off" else stream
+
+
+@dataclass
+class Compressed:
+    """A compressed message of a stream, as far as it came."""
+
+    payload: bytes = b""
+    is_interrupted: bool = False  # by a control frame
+
+
+def compressed_messages(stream: bytes) -> list[Compressed]:
+    """Find them by their headers."""
+    found: list[Compressed] = []
+    is_open, position = False, 0
+    while position < len(stream) and (header := _header(stream, position)):
+        first, length, start = header
+        position = start + length
+        if first & 0x48 == 0x40:
+            found.append(Compressed())
+            is_open = True
+        if first & 8:
+            found[-1:] = [Compressed(one.payload, one.is_interrupted or is_open) for one in found[-1:]]
+        elif is_open:
+            found[-1].payload += stream[start:position]
+            is_open = first < 0x80
+    return found
+
+
+def _header(stream: bytes, position: int) -> tuple[int, int, int] | None:
+    try:
+        return decode_header(stream, position, len(stream), compressible=True)
+    except ProtocolError:
+        return None
+
+
+def has_final_block(messages: Sequence[Compressed]) -> bool:
+    """Whether some message ends the compressed stream (RFC 7692, section 7.2.3.4), and it goes on."""
+    context = zlib.decompressobj(-15)
+    for message in messages:
+        for one in (context, zlib.decompressobj(-15)):
+            try:
+                one.decompress(message.payload + TAIL)
+            except zlib.error:
+                continue
+            if one.eof:
+                return True
+    return False
+
+
+@dataclass(frozen=True)
+class CompressedDifference:
+    """As ``Difference``; it may take the messages to see whether it is the one."""
+
+    why: str
+    example: bytes
+    explains: Callable[[Verdict, Verdict, list[Compressed]], bool]
+    cuts: tuple[int, ...] = ()  # of the example
+
+
+def hello(count: int = 1) -> bytes:
+    return server_frame(0x41, bytes.fromhex("f248cdc9c90700")) * count
+
+
+INFLATING_DIFFERS = [
+    CompressedDifference(
+        "we notice that the data of a message ends too early; the others take it, and are out of step",
+        b"\xc1\x03\xf2\x48\xcd" + hello(),
+        lambda ours, theirs, messages: "ends within a block" in ours.reason and _they_read_on(ours, theirs),
+    ),
+    CompressedDifference(
+        "RFC 7692, section 7.2.3.4: the data may go on behind a final block; the others ignore what follows",
+        server_frame(0x41, bytes.fromhex("f348cdc9c9070000")) + hello(2),
+        lambda ours, theirs, messages: has_final_block(messages),
+    ),
+    CompressedDifference(
+        "a payload without a byte is an empty message to us; it gets the inflaters of the others out of step",
+        b"\xc1\x00" + hello(),
+        lambda ours, theirs, messages: any(not message.payload for message in messages),
+    ),
+]
+
+INFLATING_WEBSOCKETS_DIFFERS = [
+    *INFLATING_DIFFERS,
+    CompressedDifference(
+        "for data that does not inflate RFC 7692 names no close code: 1007 is ours, 1002 that of websockets",
+        b"\xc1\x01\x07",
+        lambda ours, theirs, messages: (
+            _same_events(ours, theirs) and "compressed message" in ours.reason and theirs.failure == 1002
+        ),
+    ),
+    CompressedDifference(
+        "we inflate and check what has come of a frame, websockets when all of it has",
+        b"\xc1\x05\x07",
+        lambda ours, theirs, messages: (
+            _same_events(ours, theirs) and ours.failure in (1007, 1009) and theirs.failure is None
+        ),
+    ),
+    CompressedDifference(
+        "max_message_size is for what comes out; websockets takes it for the compressed payload, too",
+        server_frame(0x42, bytes.fromhex("00e80317fc") + bytes(1000) + b"\x00"),
+        lambda ours, theirs, messages: (
+            theirs.failure == 1009
+            and ours.failure != 1009
+            and (_we_read_on(ours, theirs) or _same_events(ours, theirs))
+        ),
+    ),
+    CompressedDifference(
+        "where a message is damaged, too big and not text, any of that may be said",
+        b"\xc1\x07" + bytes.fromhex("000100feffff") + b"\x07",
+        lambda ours, theirs, messages: (
+            _same_events(ours, theirs)
+            and ours.failure in (1007, 1009)
+            and theirs.failure in (1002, 1007, 1009)
+        ),
+        cuts=(8,),
+    ),
+]
+
+INFLATING_WSPROTO_DIFFERS = [
+    *INFLATING_DIFFERS,
+    CompressedDifference(
+        "behind a control frame between fragments wsproto takes the rest of the message for not compressed",
+        b"\x41\x03\xf2\x48\xcd\x89\x00\x80\x04\xc9\xc9\x07\x00",
+        lambda ours, theirs, messages: any(message.is_interrupted for message in messages),
+    ),
+    CompressedDifference(
+        "wsproto looks into the payload first, then whether the frame may stand there",
+        b"\x41\x07\xf2\x48\xcd\xc9\xc9\x07\x00\xc1\x01\x07",
+        lambda ours, theirs, messages: (
+            _same_events(ours, theirs) and ours.failure == 1002 and theirs.failure == 1007
+        ),
+    ),
+]
+
+by_inflating_peer = pytest.mark.parametrize(
+    ("verdict_of_other", "plain", "differences", "max_size"),
+    [
+        pytest.param(
+            verdict_of_websockets, WEBSOCKETS_DIFFERS, INFLATING_WEBSOCKETS_DIFFERS, MAX_SIZE, id="websockets"
+        ),
+        pytest.param(verdict_of_wsproto, WSPROTO_DIFFERS, INFLATING_WSPROTO_DIFFERS, 1 << 64, id="wsproto"),
+    ],
+)
+
+
+@by_inflating_peer
+@settings(max_examples=300, deadline=None)
+@given(agreed=agreements, damage=st.booleans(), data=st.data())
+def test_others_judge_compressed_messages_as_we_do(
+    verdict_of_other: Judge,
+    plain: Sequence[Difference],
+    differences: Sequence[CompressedDifference],
+    max_size: int,
+    agreed: Agreed,
+    damage: bool,
+    data: st.DataObject,
+) -> None:
+    if damage:
+        # In a smaller window zlib notices that data refers too far back only where it is cut.
+        agreed = replace(agreed, server_max_window_bits=15)
+    frames = data.draw(compressed_frames(agreed))
+    stream = data.draw(damaged(frames)) if damage else b"".join(frames)
+    cuts = data.draw(cuts_of(stream))
+    ours = our_verdict(stream, max_size, cuts, agreed)
+    theirs = verdict_of_other(stream, max_size, cuts, agreed)
+    messages = compressed_messages(stream)
+    assert agree(ours, theirs, plain) or any(
+        difference.explains(ours, theirs, messages) for difference in differences
+    ), (ours, theirs)
+
+
+@by_inflating_peer
+def test_every_listed_difference_in_compression_is_one(
+    verdict_of_other: Judge,
+    plain: Sequence[Difference],
+    differences: Sequence[CompressedDifference],
+    max_size: int,
+) -> None:
+    for difference in differences:
+        ours = our_verdict(difference.example, max_size, difference.cuts, Agreed())
+        theirs = verdict_of_other(difference.example, max_size, difference.cuts, Agreed())
+        assert ours != theirs, difference.why
+        messages = compressed_messages(difference.example)
+        assert difference.explains(ours, theirs, messages), (difference.why, ours, theirs)
+
+
+# -------------------------------------------------------------------------- what we compress, others inflate
+
+
+def messages_read_by_websockets(wire: bytes, agreed: Agreed) -> list[object]:
+    server = websockets.protocol.Protocol(websockets.protocol.SERVER, max_size=None)
+    server.extensions = [agreed.of_websockets(is_client=False)]
+    server.receive_data(wire)
+    assert server.parser_exc is None
+    events: list[object] = []
+    message = _Assembly(events)
+    for frame in server.events_received():
+        assert isinstance(frame, websockets.frames.Frame)
+        if frame.opcode is websockets.frames.Opcode.PING:
+            events.append(Ping(bytes(frame.data)))
+        else:
+            message.add(frame.opcode, bytes(frame.data), frame.fin)
+    return events
+
+
+def messages_read_by_wsproto(wire: bytes, agreed: Agreed) -> list[object]:
+    server = wsproto.connection.Connection(wsproto.connection.ConnectionType.SERVER, [agreed.of_wsproto()])
+    events: list[object] = []
+    parts: list[Any] = []
+    for event in events_of_wsproto(server, iter([wire])):
+        if isinstance(event, wsproto.events.Ping):
+            events.append(Ping(bytes(event.payload)))
+            continue
+        assert isinstance(event, wsproto.events.Message), event
+        parts.append(event.data if isinstance(event.data, str) else bytes(event.data))
+        if event.message_finished:
+            events.append(parts[0][:0].join(parts))
+            parts = []
+    return events
+
+
+def messages_of(batch: Sequence[Outgoing]) -> list[object]:
+    events: list[object] = []
+    message = _Assembly(events)
+    for item in batch:
+        if isinstance(item, Frame) and item.opcode is Opcode.PING:
+            events.append(Ping(item.payload))
+        elif isinstance(item, Frame):
+            message.add(item.opcode, item.payload, item.fin)
+        else:
+            events.append(item)
+    return events
+
+
+compressible = st.builds(lambda unit, times: unit * times, st.binary(max_size=20), st.integers(0, 40))
+outgoing_messages: st.SearchStrategy[list[list[Outgoing]]] = st.lists(
+    st.one_of(
+        st.builds(lambda unit, times: [unit * times], st.text(max_size=20), st.integers(0, 40)),
+        compressible.map(lambda data: [data]),
+        st.lists(compressible, min_size=2, max_size=4).map(
+            lambda parts: [
+                Frame(Opcode.CONTINUATION if index else Opcode.BINARY, part, fin=index == len(parts) - 1)
+                for index, part in enumerate(parts)
+            ]
+        ),
+    ),
+    max_size=10,
+)
+ping: Outgoing = Frame(Opcode.PING, b"ping")
+
+
+@pytest.mark.parametrize("read", [messages_read_by_websockets, messages_read_by_wsproto])
+@settings(deadline=None)
+@given(
+    agreed=st.builds(Agreed, st.booleans(), st.booleans(), st.integers(9, 15), st.integers(8, 15)),
+    threshold=st.sampled_from([0, 1, 50, 1000]),
+    messages=outgoing_messages,
+    masking=st.sampled_from([None, IntMasking(), NumpyMasking()]),
+)
+def test_others_read_what_we_compress(
+    read: Callable[[bytes, Agreed], list[object]],
+    agreed: Agreed,
+    threshold: int,
+    messages: list[list[Outgoing]],
+    masking: Masking | None,
+) -> None:
+    # A ping between fragments, too; but for wsproto, which is then out of step (see its differences).
+    between: list[Outgoing] = [ping] if read is messages_read_by_websockets else []
+    batch: list[Outgoing] = []
+    for parts in messages:
+        batch += [item for part in parts[:-1] for item in (part, *between)]
+        batch.append(parts[-1])
+    batch.append(ping)
+    frames = agreed.ours(threshold).deflater().compress(batch)
+    assert read(bytes(encode_batch(frames, masking)), agreed) == messages_of(batch)

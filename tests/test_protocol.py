@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import tracemalloc
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
+from deflating import RSV1, Server, assembled, kind_of, server_frame, server_header
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsclient.deflate import Deflate, Inflater
 from wsclient.exceptions import MessageTooBig, ProtocolError
-from wsclient.protocol import Close, Event, Failure, Ping, Pong, Protocol
+from wsclient.protocol import Close, Event, Failure, Fragment, Ping, Pong, Protocol
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MIB = 1 << 20
 
 
-def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
-    """A frame as a server sends it (RFC 6455, section 5.2)."""
-    return header(opcode, len(payload), fin) + payload
-
-
-def header(opcode: int, length: int, fin: bool = True) -> bytes:
-    first = bytes([opcode | (0x80 if fin else 0)])
-    if length < 126:
-        return first + bytes([length])
-    if length < 65_536:
-        return first + b"\x7e" + length.to_bytes(2, "big")
-    return first + b"\x7f" + length.to_bytes(8, "big")
+frame = server_frame
+header = server_header
 
 
 def decode(data: bytes, max_message_size: int = 16 * MIB) -> list[Event]:
     return Protocol(max_message_size).receive_data(data)
 
 
-def decode_in_pieces(data: bytes, cuts: Sequence[int]) -> list[Event]:
-    protocol = Protocol(16 * MIB)
+def decode_in_pieces(data: bytes, cuts: Sequence[int], protocol: Protocol | None = None) -> list[Event]:
+    protocol = protocol or Protocol(16 * MIB)
     events: list[Event] = []
     for start, stop in pairwise([0, *sorted(cuts), len(data)]):
         events += protocol.receive_data(data[start:stop])
@@ -463,3 +458,438 @@ def test_memory_of_a_large_payload_serves_the_next_one() -> None:
     assert protocol._spare is not None
     protocol.receive_data(b"\x81\x02hi")
     assert protocol._spare is None  # and is not kept for ever
+
+
+# ----------------------------------------------------------------------------------- compressed (RFC 7692)
+
+
+def inflater(response: str = "permessage-deflate") -> Inflater:
+    return Deflate().agree(response).inflater()
+
+
+def inflating(max_message_size: int | None = 16 * MIB, *, assemble: bool = True) -> Protocol:
+    return Protocol(max_message_size, inflater=inflater(), assemble=assemble)
+
+
+by_assembly = pytest.mark.parametrize("assemble", [True, False], ids=["whole", "pieces"])
+
+
+@by_assembly
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536, 300_000, 2 * MIB, 3 * MIB + 1])
+@pytest.mark.parametrize("compressible", [True, False])
+def test_compressed_message_of_any_length(length: int, compressible: bool, assemble: bool) -> None:
+    payload = b"x" * length if compressible else os.urandom(length)
+    server, protocol = Server(), inflating(assemble=assemble)
+    stream = server.frame(BINARY, payload) + server.frame(TEXT, b"x" * length) + frame(TEXT, b"plain")
+    assert assembled(protocol.receive_data(stream)) == [payload, "x" * length, "plain"]
+
+
+def test_compressed_messages_have_exact_types() -> None:
+    server = Server()
+    parts = server.fragments(BINARY, b"b" * 100, 2)
+    stream = server.frame(TEXT, b"t") + server.frame(BINARY, b"b") + b"".join(parts)
+    assert [type(event) for event in inflating().receive_data(stream)] == [str, bytes, bytes]
+
+
+@by_assembly
+def test_compressed_fragments(assemble: bool) -> None:
+    server, text = Server(), "grüße \N{SNOWMAN} " * 20
+    first, second, third = server.fragments(TEXT, text.encode(), 5, 6)
+    stream = first + frame(PING, b"p") + second + frame(CONTINUATION, fin=False) + frame(PONG) + third
+    events = inflating(assemble=assemble).receive_data(stream + server.frame(TEXT, b"next"))
+    pings = [event for event in events if isinstance(event, Ping | Pong)]
+    assert pings == [Ping(b"p"), Pong(b"")]
+    assert [event for event in assembled(events) if isinstance(event, str)] == [text, "next"]
+
+
+def test_context_is_kept_past_messages_that_are_not_compressed() -> None:
+    server, data = Server(), os.urandom(300)
+    stream = server.frame(BINARY, data) + frame(TEXT, b"plain") + server.frame(BINARY, data)
+    assert len(stream) < 400
+    assert inflating().receive_data(stream) == [data, "plain", data]
+
+
+def test_context_is_not_kept_when_that_was_agreed() -> None:
+    protocol = Protocol(MIB, inflater=inflater("permessage-deflate; server_no_context_takeover"))
+    message = Server().frame(TEXT, b"Hello")
+    cut = Server().fragments(TEXT, b"Hello", 1, 2)
+    assert protocol.receive_data(message * 2 + b"".join(cut) + message) == ["Hello"] * 4
+    server, data = Server(), os.urandom(300)
+    events = protocol.receive_data(server.frame(BINARY, data) + server.frame(BINARY, data))
+    assert events[0] == data
+    assert failure_of(events).code == 1007
+
+
+def test_a_final_block_is_no_end() -> None:
+    finished = zlib.compressobj(9, zlib.DEFLATED, -15)
+    final = finished.compress(b"Hello") + finished.flush()
+    server = Server()
+    parts = [final, final + server.payload(b", world"), final + b"\x00"]
+    stream = b"".join(frame(TEXT | RSV1, part) for part in parts)
+    expected = ["Hello", "Hello, world", "Hello"]
+    for cut in range(len(stream)):
+        assert decode_in_pieces(stream, [cut], inflating()) == expected
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        pytest.param(b"\xc9\x00", "reserved bits", id="ping"),
+        pytest.param(b"\xca\x00", "reserved bits", id="pong"),
+        pytest.param(b"\xc8\x00", "reserved bits", id="close"),
+        pytest.param(b"\xe1\x00", "reserved bits", id="with rsv2"),
+        pytest.param(b"\xd2\x00", "reserved bits", id="with rsv3"),
+        pytest.param(b"\xa1\x00", "reserved bits", id="rsv2 alone"),
+        pytest.param(b"\x91\x00", "reserved bits", id="rsv3 alone"),
+        pytest.param(b"\xc3\x00", "reserved", id="reserved opcode"),
+        pytest.param(b"\xc0\x00", "reserved bits", id="stray continuation"),
+        pytest.param(b"\x01\x01x\xc0\x00", "reserved bits", id="continuation of a plain message"),
+        pytest.param(b"\x41\x07\xf2\x48\xcd\xc9\xc9\x07\x00\xc0\x01\x00", "reserved bits", id="continuation"),
+        pytest.param(b"\x41\x01\xf2\xc1\x01\x00", "new message", id="new message in fragments"),
+        pytest.param(b"\xc1\x81\0\0\0\0\0", "masked", id="masked"),
+        pytest.param(b"\xc1\x7e\x00\x01\x00", "shortest", id="length not in its shortest form"),
+    ],
+)
+@by_assembly
+def test_where_rsv1_must_not_be(stream: bytes, reason: str, assemble: bool) -> None:
+    server = Server()
+    events = inflating(assemble=assemble).receive_data(server.frame(TEXT, b"before") + stream)
+    error = failure_of(events)
+    assert assembled(events[:1]) == ["before"]
+    assert error.code == 1002
+    assert reason in error.reason
+
+
+def test_compressed_message_without_compression() -> None:
+    assert failure_of(decode(Server().frame(TEXT, b"x"))).code == 1002
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "reason"),
+    [
+        pytest.param(b"\x07", 1007, "invalid block type", id="damaged"),
+        pytest.param(b"\xf2\x48\xcd", 1007, "ends within a block", id="cut off"),
+        pytest.param(b"\x00\x00\x00\xff\xff", 1007, "ends within a block", id="the tail not taken off"),
+        pytest.param(Server().payload(b"\xff"), 1007, "UTF-8", id="not UTF-8"),
+        pytest.param(Server().payload(b"x" * 400_000 + b"\xed\xa0\x80"), 1007, "UTF-8", id="far behind"),
+        pytest.param(Server().payload(b"x\xe2\x98"), 1007, "UTF-8", id="cut off within a character"),
+    ],
+)
+@by_assembly
+def test_bad_compressed_text(payload: bytes, code: int, reason: str, assemble: bool) -> None:
+    stream = frame(TEXT, b"before") + frame(TEXT | RSV1, payload) + frame(TEXT, b"after")
+    ways: list[Sequence[int]] = [[], range(len(stream))]
+    for cuts in ways:
+        events = decode_in_pieces(stream, cuts, inflating(assemble=assemble))
+        error = failure_of(events)
+        assert assembled(events)[:-1] == ["before"]
+        assert error.code == code
+        assert reason in error.reason
+        assert len(error.reason.encode()) <= 123, "it has to fit in a close frame"
+
+
+@by_assembly
+def test_text_is_checked_as_it_inflates(assemble: bool) -> None:
+    data = os.urandom(20_000).hex().encode() + b"\xff" + os.urandom(20_000).hex().encode()
+    stream = Server().frame(TEXT, data)
+    protocol = inflating(assemble=assemble)
+    events = protocol.receive_data(stream[: len(stream) * 3 // 4])
+    assert failure_of(events).code == 1007
+
+
+def ways_to_send(data: bytes) -> Iterator[bytes]:
+    """A compressed message in one frame, and in fragments."""
+    size = len(Server().payload(data))
+    yield Server().frame(BINARY, data)
+    yield b"".join(Server().fragments(BINARY, data, size // 3, size // 2, size // 2))
+
+
+@by_assembly
+@pytest.mark.parametrize("limit", [0, 5, 125, 126, 1000, 65_536, 300_000])
+@pytest.mark.parametrize("compressible", [True, False])
+def test_max_message_size_is_of_what_is_inflated(limit: int, compressible: bool, assemble: bool) -> None:
+    data = b"x" * (limit + 1) if compressible else os.urandom(limit + 1)
+    for stream in ways_to_send(data[:limit]):
+        for cuts in ([], [1], [len(stream) // 2]):
+            events = decode_in_pieces(stream, cuts, inflating(limit, assemble=assemble))
+            assert assembled(events) == [data[:limit]], "although more may have come over the wire"
+    for stream in ways_to_send(data):
+        for cuts in ([], [1], [len(stream) // 2]):
+            error = failure_of(decode_in_pieces(stream, cuts, inflating(limit, assemble=assemble)))
+            assert isinstance(error, MessageTooBig)
+            assert error.code == 1009
+            assert f"max_message_size is {limit}" in error.reason
+
+
+@by_assembly
+def test_the_limit_is_for_each_message(assemble: bool) -> None:
+    server = Server()
+    stream = b"".join(
+        server.frame(BINARY, b"x" * 1000) + b"".join(server.fragments(BINARY, b"y" * 1000, 3))
+        for _ in range(5)
+    )
+    events = inflating(1000, assemble=assemble).receive_data(stream)
+    assert assembled(events) == [b"x" * 1000, b"y" * 1000] * 5
+
+
+@by_assembly
+def test_the_limit_still_holds_on_the_header_of_what_is_not_compressed(assemble: bool) -> None:
+    for stream in (header(BINARY, 101), frame(BINARY, b"x" * 60, fin=False) + header(CONTINUATION, 41)):
+        error = failure_of(inflating(100, assemble=assemble).receive_data(stream))
+        assert isinstance(error, MessageTooBig)
+
+
+@by_assembly
+@pytest.mark.parametrize("limit", [None, 1 << 64])
+def test_without_a_limit(limit: int | None, assemble: bool) -> None:
+    server, data = Server(), b"x" * (3 * MIB)
+    protocol = inflating(limit, assemble=assemble)
+    events = protocol.receive_data(server.frame(BINARY, data) + frame(BINARY, data))
+    assert assembled(events) == [data, data]
+    assert protocol.receive_data(header(BINARY, (1 << 62) - 1)) == []
+
+
+def bomb_of_a_gibibyte() -> bytes:
+    """The payload of a message, 1 MiB of it, of 1 GiB of zeros."""
+    context = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = context.compress(bytes(16 * MIB)) + context.flush(zlib.Z_FULL_FLUSH)
+    payload = block * 64
+    assert len(payload) < 1.1 * MIB
+    return payload[:-4]
+
+
+@by_assembly
+@pytest.mark.parametrize("fragments", [1, 100])
+def test_a_bomb_costs_no_memory(fragments: int, assemble: bool) -> None:
+    payload = bomb_of_a_gibibyte()
+    size = -(-len(payload) // fragments)
+    parts = [payload[start : start + size] for start in range(0, len(payload), size)]
+    stream = [
+        frame(CONTINUATION if index else BINARY | RSV1, part, fin=part is parts[-1])
+        for index, part in enumerate(parts)
+    ]
+    protocol = inflating(MIB, assemble=assemble)
+    assert peak_memory_of(protocol, stream) < 6 * MIB
+    assert protocol.receive_data(frame(PING)) == [], "it has failed"
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_many_small_bombs_do_not_pile_up(cut: bool) -> None:
+    # Each within the limit, and 200 of them in one read: they would be 200 MiB.
+    server = Server()
+    bombs = [
+        b"".join(server.fragments(BINARY, bytes(MIB), 500)) if cut else server.frame(BINARY, bytes(MIB))
+        for _ in range(200)
+    ]
+    protocol = inflating(MIB)
+    protocol.receive_data(frame(PING, b"p" * 125) * 40_000)  # the buffer has grown now
+    stream = b"".join(bombs)
+    with protocol.get_buffer() as room:
+        assert len(room) > len(stream)
+        room[: len(stream)] = stream
+    tracemalloc.start()
+    try:
+        received, count = 0, len(stream)
+        while True:
+            events = protocol.buffer_updated(count)
+            assert len(events) <= 1
+            received += len(events)
+            if not protocol.has_more:
+                break
+            count = 0
+        assert tracemalloc.get_traced_memory()[1] < 6 * MIB
+    finally:
+        tracemalloc.stop()
+    assert received == 200
+
+
+@by_assembly
+def test_what_waits_behind_a_stop_comes_in_order(assemble: bool) -> None:
+    server = Server()
+    stream = b"".join(
+        server.frame(BINARY, bytes([index]) * 700_000) + frame(PING, bytes([index])) + frame(TEXT, b"plain")
+        for index in range(10)
+    )
+    protocol = inflating(assemble=assemble)
+    calls, count = [], 0
+    for start in range(0, len(stream), 1000):
+        data = stream[start : start + 1000]
+        with protocol.get_buffer() as room:
+            room[: len(data)] = data
+        count = len(data)
+        while True:
+            calls.append(protocol.buffer_updated(count))
+            if not protocol.has_more:
+                break
+            count = 0
+    assert len(calls) > 6
+    assert protocol.bytes_received == len(stream)
+    assert assembled(itertools.chain.from_iterable(calls)) == [  # type: ignore[arg-type]
+        event for index in range(10) for event in (bytes([index]) * 700_000, Ping(bytes([index])), "plain")
+    ]
+
+
+@by_assembly
+def test_a_close_frame_behind_much_ends_it(assemble: bool) -> None:
+    server = Server()
+    stream = server.frame(BINARY, bytes(2 * MIB)) + frame(CLOSE) + frame(TEXT, b"late")
+    protocol = inflating(assemble=assemble)
+    assert assembled(protocol.receive_data(stream)) == [bytes(2 * MIB), Close(1005, "")]
+    assert not protocol.has_more
+
+
+# --------------------------------------------------------------------------------- messages piece by piece
+
+
+def test_a_small_message_is_one_piece() -> None:
+    protocol = Protocol(1000, assemble=False)
+    stream = frame(TEXT, b"text") + frame(BINARY, b"data") + frame(TEXT)
+    assert protocol.receive_data(stream) == [
+        Fragment("text", True),
+        Fragment(b"data", True),
+        Fragment("", True),
+    ]
+
+
+def test_pieces_come_as_they_come() -> None:
+    protocol = Protocol(16 * MIB, assemble=False)
+    assert protocol.receive_data(header(BINARY, 1_000_000) + b"abc") == [Fragment(b"abc", False)]
+    assert protocol.receive_data(b"d") == [Fragment(b"d", False)]
+    assert protocol.receive_data(b"") == []
+    rest = protocol.receive_data(b"e" * 999_996)
+    assert assembled(rest) == [b"e" * 999_996]
+    assert protocol.receive_data(frame(TEXT, b"next")) == [Fragment("next", True)]
+
+
+def test_pieces_of_fragments() -> None:
+    stream = (
+        frame(TEXT, fin=False)
+        + frame(CONTINUATION, b"a", fin=False)
+        + frame(PING, b"p")
+        + frame(CONTINUATION, fin=False)
+        + frame(CONTINUATION, b"b", fin=False)
+        + frame(CONTINUATION)
+    )
+    expected = [Fragment("a", False), Ping(b"p"), Fragment("b", False), Fragment("", True)]
+    assert Protocol(100, assemble=False).receive_data(stream) == expected
+
+
+def test_no_piece_ends_within_a_character() -> None:
+    text = "é\N{SNOWMAN}\N{GRINNING FACE}!"
+    stream = frame(TEXT, text.encode())
+    events = decode_in_pieces(stream, range(len(stream)), Protocol(100, assemble=False))
+    assert events == [
+        Fragment("é", False),
+        Fragment("\N{SNOWMAN}", False),
+        Fragment("\N{GRINNING FACE}", False),
+        Fragment("!", True),
+    ]
+
+
+def test_a_piece_that_ends_the_message_within_a_character() -> None:
+    stream = frame(TEXT, b"a\xe2", fin=False) + frame(CONTINUATION, b"\x98")
+    events = Protocol(100, assemble=False).receive_data(stream)
+    assert events[:-1] == [Fragment("a", False)]
+    assert failure_of(events).code == 1007
+
+
+def test_pieces_of_what_turns_out_too_big() -> None:
+    data = bytes(100_000)
+    events = inflating(70_000, assemble=False).receive_data(Server().frame(BINARY, data))
+    assert events[:-1] == [Fragment(data[:65_536], False)]
+    assert isinstance(failure_of(events), MessageTooBig)
+
+
+def peak_memory_of_reading(protocol: Protocol, stream: Sequence[bytes]) -> int:
+    """As ``peak_memory_of``, for a reader that keeps nothing of what it is handed."""
+    tracemalloc.start()
+    try:
+        for data in stream:
+            with protocol.get_buffer() as room:
+                room[: len(data)] = data
+            protocol.buffer_updated(len(data))
+            while protocol.has_more:
+                protocol.buffer_updated(0)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_pieces_are_not_held(opcode: int) -> None:
+    protocol = Protocol(None, assemble=False)
+    protocol.receive_data(frame(PING, b"p" * 125) * 40_000)  # the buffer has grown now
+    stream = [header(opcode, 40 * MIB), *[b"x" * 65_536] * (40 * MIB // 65_536)]
+    assert peak_memory_of_reading(protocol, stream) < MIB
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_pieces_that_inflate_are_not_held(opcode: int) -> None:
+    protocol = inflating(1 << 40, assemble=False)
+    payload = bomb_of_a_gibibyte()[:100_000]  # a hundred MiB
+    stream = header(opcode | RSV1, MIB) + payload
+    reads = [stream[start : start + 500] for start in range(0, len(stream), 500)]
+    assert peak_memory_of_reading(protocol, reads) < 3 * MIB
+
+
+# ------------------------------------------------------------------------- compressed, and cut into pieces
+
+
+def test_every_single_cut_of_what_is_compressed() -> None:
+    server = Server()
+    stream = (
+        server.frame(TEXT, "größe".encode())
+        + server.frame(BINARY, b"x" * 130)
+        + frame(PING, b"p").join(server.fragments(TEXT, "größe".encode() * 3, 6))
+        + frame(TEXT, b"plain")
+        + server.frame(BINARY, b"")
+        + frame(CLOSE, b"\x03\xe8bye")
+    )
+    expected = ["größe", b"x" * 130, Ping(b"p"), "größe" * 3, "plain", b"", Close(1000, "bye")]
+    for cut in range(len(stream) + 1):
+        assert decode_in_pieces(stream, [cut], inflating()) == expected
+    assert decode_in_pieces(stream, range(len(stream)), inflating()) == expected
+    for cut in range(len(stream) + 1):
+        events = decode_in_pieces(stream, [cut], inflating(assemble=False))
+        assert sorted(map(repr, assembled(events))) == sorted(map(repr, expected))
+
+
+@st.composite
+def compressed_streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
+    """What a good server sends, some of it compressed, and what it means."""
+    server, stream = Server(level=draw(st.integers(0, 9))), b""
+    expected: list[Event] = []
+    for _ in range(draw(st.integers(0, 6))):
+        text = draw(st.text(max_size=40)) * draw(st.sampled_from([1, 1, 1, 50]))
+        opcode = draw(st.sampled_from([TEXT, BINARY]))
+        if draw(st.booleans()):
+            stream += frame(opcode, text.encode())
+        else:
+            cuts = draw(st.lists(st.integers(0, 40), max_size=3))
+            for part in server.fragments(opcode, text.encode(), *cuts):
+                stream += part
+        expected.append(text if opcode == TEXT else text.encode())
+    return stream, expected
+
+
+@by_assembly
+@given(sent=compressed_streams(), data=st.data())
+def test_any_compressed_messages_cut_anywhere(
+    sent: tuple[bytes, list[Event]], data: st.DataObject, assemble: bool
+) -> None:
+    stream, expected = sent
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+    assert assembled(decode_in_pieces(stream, cuts, inflating(assemble=assemble))) == expected
+
+
+@by_assembly
+@given(stream=st.binary(max_size=60), damage=st.booleans(), data=st.data())
+def test_any_compressed_bytes_cut_anywhere(
+    stream: bytes, damage: bool, data: st.DataObject, assemble: bool
+) -> None:
+    if damage:  # bytes at random are seldom compressed messages
+        stream = frame(data.draw(st.sampled_from([TEXT, BINARY])) | RSV1, stream) + stream
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+    uncut = assembled(decode_in_pieces(stream, [], inflating(100, assemble=assemble)))
+    pieces = assembled(decode_in_pieces(stream, cuts, inflating(100, assemble=assemble)))
+    assert list(map(kind_of, pieces)) == list(map(kind_of, uncut))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from deflating import Server, server_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsclient.protocol import Close, Event, Failure, Ping, Pong, Protocol
+from wsclient.deflate import Deflate
+from wsclient.protocol import Close, Event, Failure, Fragment, Ping, Pong, Protocol
 from wsclient.reader import Reader
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
-    return bytes([0x80 | opcode, len(payload)]) + payload
+frame = server_frame
 
 
 class Stream:
@@ -46,15 +48,18 @@ class Log:
     """What was handed over, in order: a list for each delivery, an event for each control."""
 
     def __init__(self) -> None:
-        self.seen: list[list[str | bytes] | Event] = []
+        self.seen: list[list[Any] | Event] = []
 
     def messages(self) -> list[str | bytes]:
         return [message for batch in self.seen if isinstance(batch, list) for message in batch]
 
 
-def reading(*pieces: bytes, error: OSError | None = None) -> tuple[Reader, Log, Stream]:
+def reading(
+    *pieces: bytes, error: OSError | None = None, protocol: Protocol | None = None
+) -> tuple[Reader, Log, Stream]:
     log, stream = Log(), Stream(pieces, error)
-    reader = Reader(stream, Protocol(1 << 20), deliver=log.seen.append, control=log.seen.append)
+    protocol = protocol or Protocol(1 << 20)
+    reader = Reader(stream, protocol, deliver=log.seen.append, control=log.seen.append)
     stream.reader = reader
     return reader, log, stream
 
@@ -138,6 +143,43 @@ def test_it_waits_only_while_it_reads() -> None:
     reader.run()
     assert waiting == [False, False], "the writer must not take a busy reader for a silent peer"
     assert stream.waiting == [True, True, True]
+
+
+def test_pieces_are_handed_over_as_messages_are() -> None:
+    reader, log, _ = reading(
+        frame(TEXT, b"a", fin=False) + frame(PING, b"1") + frame(CONTINUATION, b"b", fin=False),
+        frame(CONTINUATION, b"c") + frame(BINARY, b"d"),
+        protocol=Protocol(100, assemble=False),
+    )
+    assert reader.read_once()
+    assert log.seen == [[Fragment("a", False)], Ping(b"1"), [Fragment("b", False)]]
+    assert reader.messages_received == 0, "no message is complete"
+    assert reader.read_once()
+    assert log.seen[3:] == [[Fragment("c", True), Fragment(b"d", True)]]
+    assert reader.messages_received == 2
+
+
+def test_much_that_is_inflated_is_handed_over_before_more_is() -> None:
+    server = Server()
+    bombs = b"".join(server.frame(BINARY, bytes(300_000)) for _ in range(20))
+    inflater = Deflate().agree("permessage-deflate").inflater()
+    reader, log, stream = reading(
+        frame(PING, b"p" * 125) * 500,  # the buffer has grown after that
+        bombs + frame(PING, b"last"),
+        protocol=Protocol(1 << 20, inflater=inflater),
+    )
+    while len(stream.pieces) > 1:
+        assert reader.read_once()
+    reads = len(stream.waiting)
+    for count in range(4, 21, 4):
+        assert reader.read_once()
+        assert reader.messages_received == count, "1 MiB at a time, and not a byte is read in between"
+        assert len(stream.waiting) == reads + 1
+    assert reader.read_once()
+    assert len(stream.waiting) == reads + 1
+    assert log.messages() == [bytes(300_000)] * 20
+    assert log.seen[-1] == Ping(b"last")
+    assert not reader.read_once()
 
 
 @given(

@@ -7,6 +7,7 @@ what that completed. It belongs to one thread, the one that reads.
 from __future__ import annotations
 
 import codecs
+import sys
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
@@ -376,7 +377,7 @@ class _Inflation:
     def __init__(self, inflater: Inflater, limit: int) -> None:
         # The reading thread owns every field.
         self._inflater = inflater
-        self._limit = limit
+        self._limit = min(limit, sys.maxsize - 1)  # zlib takes no larger number
         self._amount = 0  # bytes since `begin`
 
     def begin(self) -> None:
