@@ -615,10 +615,8 @@ class _SilentSource(StreamSource):
 class ChunkWithoutBell(SendQueue):
     """A chunk does not wake the writer."""
 
-    def put_stream(self, opcode: Opcode) -> StreamSource:
-        source = _SilentSource(opcode, 10, self.mutex, self._bell)
-        self._when_open(lambda: self._admit_stream(source.item))
-        return source
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        return _SilentSource(opcode, 10, 100, self.mutex, self._bell)
 
 
 class LookThenRegister(Inbox[str]):

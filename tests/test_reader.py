@@ -153,10 +153,10 @@ def test_pieces_are_handed_over_as_messages_are() -> None:
     )
     assert reader.read_once()
     assert log.seen == [[Fragment("a", False)], Ping(b"1"), [Fragment("b", False)]]
-    assert reader.messages_received == 0, "no message is complete"
+    assert reader.counters.messages_received == 0, "no message is complete"
     assert reader.read_once()
     assert log.seen[3:] == [[Fragment("c", True), Fragment(b"d", True)]]
-    assert reader.messages_received == 2
+    assert reader.counters.messages_received == 2
 
 
 def test_much_that_is_inflated_is_handed_over_before_more_is() -> None:
@@ -173,7 +173,9 @@ def test_much_that_is_inflated_is_handed_over_before_more_is() -> None:
     reads = len(stream.waiting)
     for count in range(4, 21, 4):
         assert reader.read_once()
-        assert reader.messages_received == count, "1 MiB at a time, and not a byte is read in between"
+        assert reader.counters.messages_received == count, (
+            "1 MiB at a time, and not a byte is read in between"
+        )
         assert len(stream.waiting) == reads + 1
     assert reader.read_once()
     assert len(stream.waiting) == reads + 1

@@ -144,6 +144,10 @@ class Runner(Protocol):
     def is_calling(self) -> bool:
         """Whether the calling thread is in a callback that this runs elsewhere than on the reader thread."""
 
+    @property
+    def dropped(self) -> int:
+        """How much was delivered and found no room after ``stop_waiting``."""
+
 
 class Direct:
     """Callbacks run on the thread that delivers."""
@@ -159,6 +163,10 @@ class Direct:
 
     def is_calling(self) -> bool:
         return False
+
+    @property
+    def dropped(self) -> int:
+        return 0
 
 
 class Ordered:
@@ -194,6 +202,10 @@ class Ordered:
 
     def is_calling(self) -> bool:
         return self._caller == threading.get_ident()
+
+    @property
+    def dropped(self) -> int:
+        return self.inbox.dropped
 
     def _schedule(self) -> None:
         with self._mutex:

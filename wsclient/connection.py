@@ -55,7 +55,7 @@ class Connection:
         self._credentials: Credentials | None = None  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
         self._put = self._session.parts.outbox.put
-        self._incoming = Incoming(partial(receive, self._session))
+        self._incoming = Incoming(partial(receive, self._session, what="recv_stream"))
 
     # -- opening and closing --------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Connection:
         """
         if self._options.assemble:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")
-        return self._incoming.begin(None if timeout is None else check_timeout(timeout))
+        return self._incoming.begin(None if timeout is None else check_timeout(timeout), self)
 
     def recv_json(self, timeout: float | None = None) -> Any:
         """Return the next message, parsed by ``json_loads`` in the calling thread. See ``recv``."""

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from itertools import repeat
 
 from wsclient.exceptions import QueueFull
-from wsclient.fragments import FragmentLane, StreamEntry
-from wsclient.items import Batch, Item, is_message
+from wsclient.fragments import FragmentLane, StreamEntry, StreamSource
+from wsclient.items import Batch, Item, message_of
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
@@ -100,32 +100,47 @@ class Front:
         depth = len(self._waiting)
         items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
-        whole = self._keep_whole(self._waiting, items)
         has_entries = self._room.has_entries
-        self._room.left(items)
+        count, whole = self._cut(self._waiting, items)
+        self._room.left(items[:count])
         # Not after each batch: waking a thread costs as much as encoding ten messages.
         if is_open and not (self._line and self._waiting and self._room.is_scarce):
             self.serve_line()
-        if whole:
-            return Batch(items, entries=has_entries)
-        self._lane.begin(items[0])
-        return self._lane.take(self._max_batch)
+        return self._batch_of(whole, items, has_entries or whole is not items)
 
     def _take_from(self, lane: deque[Item]) -> Batch | None:
         items, _ = _pop_batch(lane, self._max_batch, 1)
-        if self._keep_whole(lane, items):
-            return Batch(items, entries=True)
+        return self._batch_of(self._cut(lane, items)[1], items, True)
+
+    def _batch_of(self, whole: list[Item], items: list[Item], has_entries: bool) -> Batch | None:
+        if whole:
+            return Batch(whole, entries=has_entries)
         self._lane.begin(items[0])
         return self._lane.take(self._max_batch)
 
-    def _keep_whole(self, lane: deque[Item], items: list[Item]) -> int:
-        # Put back what stands behind an item that goes out in fragments; say how many come before it.
-        whole = self._lane.first_of(items)
-        if whole < len(items):
-            kept = max(whole, 1)
-            lane.extendleft(reversed(items[kept:]))
-            del items[kept:]
-        return whole
+    def _cut(self, lane: deque[Item], items: list[Item]) -> tuple[int, list[Item]]:
+        # What can be written whole now, large messages in pieces, and how many items that takes off the lane.
+        # Nothing, and one, when the first goes out in fragments, one batch after the other.
+        position = self._lane.first_of(items)
+        if position == len(items):
+            return position, items
+        whole = items[:position]
+        try:
+            while position < len(items) and not self._needs_lane(items[position]):
+                item = items[position]
+                whole += self._lane.pieces_of(item) if self._lane.is_large(item) else [item]
+                position += 1
+        except BaseException:  # out of memory: nothing shall be missing
+            position = 0
+            raise
+        finally:
+            lane.extendleft(reversed(items[position:]))
+        if not position:
+            lane.popleft()
+        return max(position, 1), whole
+
+    def _needs_lane(self, item: Item) -> bool:
+        return isinstance(item, StreamEntry) or (len(item) > self._max_batch and self._lane.is_large(item))
 
     def _note_depth(self, depth: int, size: int, count: int) -> None:
         if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
@@ -186,6 +201,24 @@ class Front:
         self._ahead.clear()
         return items
 
+    def knows(self, source: StreamSource) -> bool:
+        """Whether a stream is under way or waits."""
+        lanes = self._ahead, self._again, self._waiting
+        return self._lane.holds(source) or any(source.item in list(lane) for lane in lanes)
+
+    def drop_from(self, source: StreamSource) -> list[Item]:
+        """Give up a stream and what stands behind it; hand that back in order."""
+        if self._lane.holds(source):
+            return self.drop()
+        behind: list[Item] = []
+        for lane in (self._ahead, self._again, self._waiting):
+            kept = _pop_all(lane)
+            place = kept.index(source.item) if source.item in kept else len(kept)
+            cut = 0 if behind else place
+            lane.extendleft(reversed(kept[:cut]))
+            behind += kept[cut:]
+        return behind
+
     def drop(self) -> list[Item]:
         """Give up everything, and hand it back in order."""
         items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
@@ -196,7 +229,7 @@ class Front:
     def drop_oldest(self) -> Item:
         """Give up the oldest message of the queue."""
         for position, item in enumerate(list(self._waiting)):
-            if is_message(item):
+            if message_of(item) is not None:
                 del self._waiting[position]
                 self._room.left([item])
                 return item

@@ -58,6 +58,11 @@ class Entry:
     def __len__(self) -> int:
         return 0 if self.outgoing is None else len(self.outgoing)
 
+    @property
+    def takes_room(self) -> bool:
+        """Whether it counts against the bounds of the queue."""
+        return self.message is not None
+
 
 Item: TypeAlias = "str | bytes | Frame | Entry"
 
@@ -73,9 +78,9 @@ def received_size(item: str | bytes | Fragment) -> int:
 
 
 def is_message(item: Item) -> bool:
-    """Tell whether an item is a message of the application: those take room."""
+    """Tell whether an item is a message of the application, or stands for one: those take room."""
     if isinstance(item, Entry):
-        return item.message is not None
+        return item.takes_room
     return not isinstance(item, Frame) or item.opcode < Opcode.CLOSE
 
 

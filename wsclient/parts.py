@@ -26,7 +26,7 @@ _MAX_BATCH = 256 * 1024  # bytes; small enough for a control frame to wait behin
 
 
 def fail_streams(items: list[Item]) -> None:
-    """Fail the receipts of streams that cannot go on. Those of messages stand: they go out again."""
+    """Fail the receipts of streams whose end was under way. Those of messages stand: they go out again."""
     for item in items:
         if isinstance(item, Entry) and item.future is not None and restored(item) is None:
             fail_future(item.future, Disconnected("the connection was lost in the middle of the stream"))

@@ -85,6 +85,7 @@ class SendQueue(queue.Queue[Item]):
         self._take_ticket = self._room.pool.pop
         self._append = self.queue.append
         self._max_batch = max_batch
+        self._max_bytes = max_bytes
         self.refuse = refuse
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
@@ -104,15 +105,7 @@ class SendQueue(queue.Queue[Item]):
     # -- producers: any thread ------------------------------------------------------------------------
 
     def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
-        """Accept one item, or raise. Thread-safe.
-
-        With ``block`` and ``overflow="block"`` it waits for room up to ``timeout`` seconds, or without limit.
-
-        Raises:
-            SendTimeout: no room within ``timeout``.
-            QueueFull: no room, and no waiting.
-            ConnectionClosed: the queue was closed before the item was accepted.
-        """
+        """Accept one item, waiting up to ``timeout`` seconds, or raise ``SendTimeout`` or ``QueueFull``."""
         if len(item) <= self._share:
             try:
                 self._take_ticket()
@@ -167,15 +160,10 @@ class SendQueue(queue.Queue[Item]):
         """Queue something that is no message and needs no room, behind everything accepted so far."""
         self._when_open(lambda: self.admission.admit_mark(entry))
 
-    def put_stream(self, opcode: Opcode) -> StreamSource:
-        """Queue a message that comes in chunks, behind everything accepted so far. It needs no room here."""
-        source = StreamSource(opcode, self._lane.fragment_size or self._max_batch, self.mutex, self._bell)
-        self._when_open(lambda: self._admit_stream(source.item))
-        return source
-
-    def _admit_stream(self, item: Item) -> None:
-        self._lane.streams += 1
-        self.admission.admit_mark(item)
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        """Make a message that comes in chunks; its ``item`` is still to be put."""
+        size = self._lane.fragment_size or self._max_batch
+        return StreamSource(opcode, size, self._max_bytes, self.mutex, self._bell)
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
@@ -208,6 +196,16 @@ class SendQueue(queue.Queue[Item]):
                 return
         if self._state is QueueState.OPEN:
             self.cut()
+
+    def give_up(self, source: StreamSource, final: Frame) -> None:
+        """Send what stands before a stream that will not be finished, then ``final``, and nothing else."""
+        with self.mutex:
+            if self._state is not QueueState.CUT:
+                self._leftover += self.front.drop_from(source)
+                stop_streams(self._leftover)
+                self._state = QueueState.DRAINING
+                self._final = self._final or final
+                self._shut_out()
 
     def cut(self, final: Frame | None = None) -> None:
         """Refuse new items and keep the accepted ones back as leftover. ``final`` still goes out, if given.

@@ -23,6 +23,7 @@ from typing import cast
 
 from wsclient.callbacks import Received, Runner
 from wsclient.exceptions import HandshakeError, WSClientError
+from wsclient.fragments import StreamSource
 from wsclient.frames import Frame, Opcode, encode_close
 from wsclient.handshake import Dial, Upgraded
 from wsclient.inbox import InboxClosed
@@ -272,11 +273,15 @@ class Session:
         if self._dial is not None:
             self._dial.cancel()
 
-    def abandon_stream(self) -> None:
+    def abandon_stream(self, source: StreamSource) -> None:
         """End the connection because the rest of a message will never come. Never blocks."""
         parts = self.parts
+        with parts.queue.mutex:
+            is_there = source.is_open() and parts.queue.front.knows(source)
+        if not is_there:
+            return
         parts.lifecycle.request_close(1011, _ABANDONED, monotonic() + parts.options.close_timeout)
-        parts.queue.cut(Frame(Opcode.CLOSE, encode_close(1011, _ABANDONED)))
+        parts.queue.give_up(source, Frame(Opcode.CLOSE, encode_close(1011, _ABANDONED)))
         parts.queue.rouse()
         parts.stop_waiting()
 
@@ -337,31 +342,31 @@ def drop_and_wait(session: Session) -> None:
         session.settle(deadline)
 
 
-def receive(session: Session, timeout: float | None) -> Received:
+def receive(session: Session, timeout: float | None, what: str = "recv") -> Received:
     """Take the next message, or piece of one, from the inbox of a connection. Thread-safe."""
     parts = session.parts
     if not len(parts.inbox):
-        _check_may_wait(session)
+        _check_may_wait(session, what)
     try:
         return parts.inbox.get(timeout)
     except InboxClosed:
         raise parts.lifecycle.error() from parts.lifecycle.cause
 
 
-def _check_may_wait(session: Session) -> None:
+def _check_may_wait(session: Session, what: str) -> None:
     parts = session.parts
     parts.check_not_forked()
     if parts.callbacks.take_messages:
         name = "on_message" if parts.options.assemble else "on_fragment"
-        raise WSClientError(f"recv() and {name} exclude each other: messages go to {name}")
-    session.threads.refuse_on_reader("recv")
-    session.threads.refuse_on_writer("recv")
+        raise WSClientError(f"{what}() and {name} exclude each other: messages go to {name}")
+    session.threads.refuse_on_reader(what)
+    session.threads.refuse_on_writer(what)
     if parts.lifecycle.state in (State.NEW, State.CONNECTING):
         parts.refuse()
 
 
 def _log_end(parts: Parts) -> None:
-    lifecycle, dropped = parts.lifecycle, parts.inbox.dropped
+    lifecycle, dropped = parts.lifecycle, parts.inbox.dropped + parts.runner.dropped
     level = logging.WARNING if lifecycle.unsent or lifecycle.in_doubt else logging.DEBUG
     text = "closed: code %s, reason %r, %d messages unsent"
     parts.log.log(level, text, lifecycle.code, lifecycle.reason, len(lifecycle.unsent))
@@ -398,7 +403,7 @@ def snapshot(session: Session) -> Stats:
         reconnects=read.reconnects,
         in_doubt_bytes=parts.ledger.bytes if parts.ledger else 0,
         received_waiting=len(parts.inbox),
-        discarded_messages=parts.inbox.dropped,
+        discarded_messages=parts.inbox.dropped + parts.runner.dropped,
         pings_sent=parts.keepalive.pings_sent,
         pongs_received=parts.keepalive.pongs_received,
         latency=parts.keepalive.latency,

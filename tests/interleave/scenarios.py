@@ -138,7 +138,8 @@ class Stage:
 
         def stream() -> None:
             try:
-                source = self.queue.put_stream(Opcode.TEXT)
+                source = self.queue.new_stream(Opcode.TEXT)
+                self.queue.put(source.item, True, None)
             except Refused:
                 return
             streamed = Streamed(name, source)
