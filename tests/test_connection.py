@@ -723,7 +723,7 @@ class TestArguments:
             ("callback_executor", 4, TypeError),
             ("json_dumps", None, TypeError),
             ("compression", True, ValueError),
-            ("reconnect", True, ValueError),
+            ("reconnect", 3, TypeError),
         ],
     )
     def test_options(self, name: str, value: object, kind: type[Exception]) -> None:

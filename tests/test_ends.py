@@ -818,7 +818,8 @@ class TestForgotten:
             held = [wsclient.connect(server.url, **options())]
             threads = threads_of(held[0])
             session = held[0]._session
-            locks = (session.queue.mutex, session.inbox._mutex, session.lifecycle._mutex)
+            parts = session.parts
+            locks = (parts.queue.mutex, parts.inbox._mutex, parts.lifecycle._mutex)
             with locks[0], locks[1], locks[2], pytest.warns(ResourceWarning):
                 forget(held)
             assert_ended(threads)
@@ -1198,8 +1199,9 @@ class TestFork:
             """
             with wsclient.connect(sys.argv[1], proxy=None) as conn:
                 session = conn._session
-                locks = [session.queue.mutex, session.inbox._mutex, session.lifecycle._mutex]
-                locks += [session.keepalive._mutex, wsclient.lifetime.live._mutex]
+                parts = session.parts
+                locks = [parts.queue.mutex, parts.inbox._mutex, parts.lifecycle._mutex]
+                locks += [parts.keepalive._mutex, wsclient.lifetime.live._mutex]
                 held, release = threading.Event(), threading.Event()
                 def hold():
                     for lock in locks:

@@ -19,7 +19,17 @@ import pytest
 from interleave.explorer import Explorer, Interleaving, Play
 from interleave.scenarios import FINAL, InboxStage, Stage
 
-from wsclient import control_lane, doorbell, fragments, front, inbox, room, send_queue, waiting_line
+from wsclient import (
+    admission,
+    control_lane,
+    doorbell,
+    fragments,
+    front,
+    inbox,
+    room,
+    send_queue,
+    waiting_line,
+)
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Timeout
@@ -34,7 +44,18 @@ from wsclient.send_queue import QueueState, SendQueue
 from wsclient.waiting_line import Outcome, Waiter, WaitingLine
 
 EXPLORER = Explorer(
-    [send_queue, front, fragments, room, doorbell, waiting_line, control_lane, inbox, sys.modules[__name__]],
+    [
+        send_queue,
+        admission,
+        front,
+        fragments,
+        room,
+        doorbell,
+        waiting_line,
+        control_lane,
+        inbox,
+        sys.modules[__name__],
+    ],
     helpers=[queue],
 )
 MORE = int(os.environ.get("WSCLIENT_INTERLEAVE_BOUND", "0"))
@@ -273,6 +294,33 @@ def pieces_and_cut(kind: Queue = SendQueue) -> Play:
     return stage.play(cutter=cutter, writer=stage.writer())
 
 
+def lost_and_open_again(kind: Queue = SendQueue) -> Play:
+    """Nothing leaves while the link is lost, producers do not notice, and on_reconnect goes first."""
+    stage = Stage.of(4, kind=kind)
+
+    def reader() -> None:
+        stage.queue.halt()
+        stage.queue.put_again([], [])
+        links = stage.queue.greet()
+        stage.queue.front.begin_greeting()
+        stage.producer("reader", "hello")()
+        stage.queue.resume(links)
+
+    return stage.play(p=stage.producer("p", "a1", "a2"), reader=reader, writer=stage.writer())
+
+
+def lost_and_closed(kind: Queue = SendQueue) -> Play:
+    """A close meets every moment of a lost link: all that was accepted is handed back, or written."""
+    stage = Stage.of(4, kind=kind)
+    stage.producer("main", "m1", "m2")()
+
+    def reader() -> None:
+        stage.queue.halt(None)
+        stage.queue.resume(stage.queue.greet())
+
+    return stage.play(reader=reader, closer=lambda: stage.queue.close(FINAL), writer=stage.writer())
+
+
 # -- plays around the inbox -----------------------------------------------------------------------
 
 
@@ -352,9 +400,11 @@ PLAYS: dict[str, tuple[int, Callable[[], Play]]] = {
     "stream and message": (1, stream_and_message),
     "two streams": (1, two_streams),
     "stream and close": (2, stream_and_close),
-    "stream and cut": (2, stream_and_cut),
+    "stream and cut": (1, stream_and_cut),
     "full stream": (1, full_stream),
     "pieces and cut": (3, pieces_and_cut),
+    "lost and open again": (1, lost_and_open_again),
+    "lost and closed": (2, lost_and_closed),
     "inbox: one consumer, size 1": (2, one_consumer),
     "inbox: one consumer, size 2": (2, lambda: one_consumer(size=2)),
     "inbox: two consumers, size 1": (1, two_consumers),
@@ -506,7 +556,7 @@ class TicketTwice(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._room = self._front._room = _DoubleRoom(*args)
+        self._room = self.front._room = self.admission._room = _DoubleRoom(*args)
         self._take_ticket = self._room.pool.pop
 
 
@@ -540,7 +590,7 @@ class TimeoutWins(SendQueue):
 
     def __init__(self, *args: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._line = self._front._line = _HastyLine(self.mutex)
+        self._line = self.front._line = self.admission._line = _HastyLine(self.mutex)
 
 
 class CloseDoesNotWait(SendQueue):
@@ -565,10 +615,8 @@ class _SilentSource(StreamSource):
 class ChunkWithoutBell(SendQueue):
     """A chunk does not wake the writer."""
 
-    def put_stream(self, opcode: Opcode) -> StreamSource:
-        source = _SilentSource(opcode, 10, self.mutex, self._bell)
-        self._when_open(lambda: self._enter_stream(source.item))
-        return source
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        return _SilentSource(opcode, 10, 100, self.mutex, self._bell)
 
 
 class LookThenRegister(Inbox[str]):

@@ -143,7 +143,7 @@ def test_put_when_dropping_gives_the_oldest_away() -> None:
         desk.outbox.put(item, True, BOUND)
     assert desk.dropped == ["0", "1", "ü"]
     assert isinstance(receipt.exception(0), QueueFull)
-    assert desk.queue.dropped == 3
+    assert desk.queue.admission.dropped == 3
     assert desk.take() == ["3", b"4", "5"]
 
 

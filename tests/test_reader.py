@@ -69,8 +69,8 @@ def test_messages_of_one_read_are_handed_over_together() -> None:
     reader, log, _ = reading(data)
     assert reader.read_once()
     assert log.seen == [["a", b"b", "c"]]
-    assert reader.messages_received == 3
-    assert reader.bytes_received == len(data)
+    assert reader.counters.messages_received == 3
+    assert reader.counters.bytes_received == len(data)
 
 
 def test_half_a_frame_is_handed_over_to_nobody() -> None:
@@ -93,7 +93,7 @@ def test_control_events_keep_their_place() -> None:
     )
     reader.run()
     assert log.seen == [Ping(b"1"), ["a", "b"], Pong(b"2"), Ping(b"3"), ["c"], Close(1000, "")]
-    assert reader.messages_received == 3
+    assert reader.counters.messages_received == 3
 
 
 def test_a_message_after_the_last_control_event() -> None:
@@ -153,10 +153,10 @@ def test_pieces_are_handed_over_as_messages_are() -> None:
     )
     assert reader.read_once()
     assert log.seen == [[Fragment("a", False)], Ping(b"1"), [Fragment("b", False)]]
-    assert reader.messages_received == 0, "no message is complete"
+    assert reader.counters.messages_received == 0, "no message is complete"
     assert reader.read_once()
     assert log.seen[3:] == [[Fragment("c", True), Fragment(b"d", True)]]
-    assert reader.messages_received == 2
+    assert reader.counters.messages_received == 2
 
 
 def test_much_that_is_inflated_is_handed_over_before_more_is() -> None:
@@ -173,7 +173,9 @@ def test_much_that_is_inflated_is_handed_over_before_more_is() -> None:
     reads = len(stream.waiting)
     for count in range(4, 21, 4):
         assert reader.read_once()
-        assert reader.messages_received == count, "1 MiB at a time, and not a byte is read in between"
+        assert reader.counters.messages_received == count, (
+            "1 MiB at a time, and not a byte is read in between"
+        )
         assert len(stream.waiting) == reads + 1
     assert reader.read_once()
     assert len(stream.waiting) == reads + 1
@@ -197,4 +199,4 @@ def test_however_the_stream_is_cut(messages: list[str | bytes], sizes: list[int]
     reader, log, _ = reading(*(piece for piece in [*pieces, data] if piece))
     reader.run()
     assert log.messages() == messages
-    assert reader.messages_received == len(messages)
+    assert reader.counters.messages_received == len(messages)

@@ -153,7 +153,7 @@ def test_depth_is_noted() -> None:
     take(queue)
     put_all(queue, "x" * 5000)
     take(queue)
-    assert (queue.high_messages, queue.high_bytes) == (2, 5000)
+    assert (queue.front.high_messages, queue.front.high_bytes) == (2, 5000)
 
 
 # ---------------------------------------------------------------------------------------------------- batches
@@ -270,7 +270,7 @@ def test_the_oldest_make_way() -> None:
     assert queue.put_dropping("d") == ["a"]
     assert queue.put_dropping("x" * 1500) == ["b", "c"], "it needs the room of two"
     assert queue.put_dropping("y" * 9000) == ["d", "x" * 1500]
-    assert queue.dropped == 5
+    assert queue.admission.dropped == 5
     assert take(queue) == [mark, "y" * 9000]
     assert room_left(queue) == 3
 
@@ -289,7 +289,7 @@ def test_dropping_when_the_room_is_elsewhere() -> None:
     put_all(queue, "a")
     queue._append = append
     assert queue.put_dropping("b") == ["a"]
-    assert queue.dropped == 1
+    assert queue.admission.dropped == 1
 
 
 # ---------------------------------------------------------------------------------------- closing and cutting
@@ -518,11 +518,11 @@ class LastLook(deque[Item]):
 def test_a_message_that_comes_with_the_last_look_is_refused_and_nowhere(ends_by: str) -> None:
     queue = queue_of()
     if ends_by == "cut":
-        racing = queue.queue = queue._front._waiting = LastLook(queue, skip=0)
+        racing = queue.queue = queue.front._waiting = LastLook(queue, skip=0)
         queue.cut()
     else:
         queue.close(CLOSE)
-        racing = queue.queue = queue._front._waiting = LastLook(queue, skip=1)
+        racing = queue.queue = queue.front._waiting = LastLook(queue, skip=1)
         assert take(queue) == [CLOSE]
     assert racing.has_to_look
     with pytest.raises(ConnectionClosed):
@@ -533,7 +533,7 @@ def test_a_message_that_comes_with_the_last_look_is_refused_and_nowhere(ends_by:
 def test_a_message_that_comes_before_the_last_look_goes_out() -> None:
     queue = queue_of()
     queue.close(CLOSE)
-    racing = queue.queue = queue._front._waiting = LastLook(queue, skip=0)
+    racing = queue.queue = queue.front._waiting = LastLook(queue, skip=0)
     assert queue.take() is None, "it has seen that there is one more"
     assert racing.has_to_look is False
     assert take(queue) == ["late"]
@@ -648,9 +648,10 @@ def test_who_gives_up_holds_up_nobody(pool: ThreadPoolExecutor) -> None:
     queue = queue_of()
     put_all(queue, "x" * 1500)
     with queue.mutex:
-        large = queue._queue_up("y" * 2900, True)
+        large = queue.admission.admit("y" * 2900, True)
+        assert large is not None
     small = joins(pool, queue, b"small")
-    assert queue._line.wait(large, 0, queue._front.serve_line) is Outcome.WAITING
+    assert queue._line.wait(large, 0, queue.front.serve_line) is Outcome.WAITING
     small.result(BOUND)
     assert take(queue) == ["x" * 1500, b"small"]
     assert room_left(queue) == 3
@@ -669,7 +670,7 @@ def test_the_end_sends_the_line_away(pool: ThreadPoolExecutor, end: Callable[[Se
 
 def test_while_room_is_scarce_and_there_is_work_the_line_is_not_woken(pool: ThreadPoolExecutor) -> None:
     queue = queue_of(100, 100_000, max_batch=1)
-    queue._front._chunk = 10  # so that a batch is a tenth of the queue
+    queue.front._chunk = 10  # so that a batch is a tenth of the queue
     put_all(queue, *map(str, range(100)))
     waiting = joins(pool, queue, b"waits")
     done = []
@@ -683,7 +684,7 @@ def test_while_room_is_scarce_and_there_is_work_the_line_is_not_woken(pool: Thre
 
 def test_a_late_look_finds_the_room_that_nobody_woke_it_for(pool: ThreadPoolExecutor) -> None:
     queue = queue_of(100, 100_000, max_batch=1)
-    queue._front._chunk = 10
+    queue.front._chunk = 10
     put_all(queue, *map(str, range(100)))
     waiting = joins(pool, queue, b"waits", 0.2)
     assert len(take(queue)) == 10
@@ -702,7 +703,7 @@ def test_a_waiter_that_is_interrupted_leaves_the_line() -> None:
 
     waiter.wake = Interrupted()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        queue._line.wait(waiter, None, queue._front.serve_line)
+        queue._line.wait(waiter, None, queue.front.serve_line)
     assert not queue._line
     assert take_all(queue) == ["1", "2", "3"]
     assert room_left(queue) == 3
@@ -849,7 +850,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.taken == self.accepted[: len(self.taken)]
         rest = self.accepted[len(self.taken) :]
         assert [*self.queue.leftover(), *self.waiting()] == rest
-        assert self.queue.dropped == len(self.dropped)
+        assert self.queue.admission.dropped == len(self.dropped)
         assert self.queue.is_silent() == self.is_silent()
         inside = [item for item in self.waiting() if is_message(item)]
         assert len(inside) <= self.max_messages

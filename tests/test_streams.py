@@ -13,6 +13,8 @@ import pytest
 
 import wsclient
 from wsclient.frames import Opcode
+from wsclient.protocol import Fragment
+from wsclient.receive_stream import Incoming
 from wsclient.testing import (
     FaultServer,
     Peer,
@@ -117,6 +119,69 @@ class TestSendStream:
             frames = data_frames(record_of(server))
             assert [len(frame.payload) for frame in frames] in ([100, 100, 50], [100, 100, 50, 0])
             assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
+
+    def test_one_piece_larger_than_all_the_room(self, echo_server: str) -> None:
+        with wsclient.connect(echo_server) as conn:
+            with conn.send_stream() as stream:
+                stream.write(bytes(MIB))
+            assert conn.recv(timeout=10) == bytes(MIB)
+
+    def test_a_confirm_is_never_cut(self, echo_server: str) -> None:
+        with wsclient.connect(echo_server, fragment_size=1) as conn:
+            conn.send("abc")
+            conn.confirm(timeout=10)
+            assert conn.recv(timeout=10) == "abc"
+
+    def test_they_take_room(self) -> None:
+        with FaultServer(accept_upgrade(), wait(threading.Event()), receive_buffer=4096) as server:
+            conn = wsclient.connect(server.url, write_timeout=None, max_queued_bytes=1000, send_timeout=0.01)
+            first = conn.send_stream()
+            while is_accepted(first, bytes(1000)):
+                pass
+            second = conn.send_stream()
+            with pytest.raises(wsclient.SendTimeout):
+                conn.send_stream()
+            conn.abort()
+            second.abort()
+
+    def test_what_came_before_one_that_is_aborted_is_written(self) -> None:
+        with FaultServer(accept_upgrade(), read_until_close()) as server:
+            conn = wsclient.connect(server.url)
+            for number in range(5):
+                conn.send(str(number))
+            stream = conn.send_stream()
+            stream.abort()
+            conn.close()
+            record = record_of(server)
+            assert [payload for _, payload in messages_of(record)] == [b"0", b"1", b"2", b"3", b"4"]
+            assert record.close_code == 1011
+            assert conn.unsent == ()
+
+    def test_an_abort_does_not_replace_a_close_frame(self) -> None:
+        """The peer's close frame comes while a stream is under way: the reply has its code."""
+        script = accept_upgrade(), read_frames(1), send_close(1001), read_until_close(reply=False)
+        ended = threading.Event()
+        with FaultServer(*script) as server:
+            conn = wsclient.connect(server.url, on_close=lambda *_: ended.set())
+            stream = conn.send_stream()
+            stream.write(b"half")
+            assert ended.wait(10)
+            stream.abort()
+            conn.close()
+            assert record_of(server).close_code == 1001
+            assert conn.close_code == 1001
+
+    def test_closing_again_waits_again(self) -> None:
+        with FaultServer(accept_upgrade(), wait(threading.Event()), receive_buffer=4096) as server:
+            conn = wsclient.connect(server.url, write_timeout=None)
+            stream = conn.send_stream()
+            while is_accepted(stream, bytes(200 * KIB)):
+                pass
+            with pytest.raises(wsclient.SendTimeout):
+                stream.close(timeout=0.01)
+            conn.abort()
+            with pytest.raises(wsclient.ConnectionClosed):
+                stream.close()
 
     def test_others_wait_for_its_end_and_control_frames_do_not(self) -> None:
         ponged = threading.Event()
@@ -450,6 +515,43 @@ class TestRecvStream:
             assert stream.read() == b""
             with conn.recv_stream(timeout=10) as stream:
                 assert stream.read() == "next"
+
+    def test_one_that_is_forgotten_is_passed_over(self) -> None:
+        script = accept_upgrade(), *fragmented(b"1", b"2", b"3"), send_text("next"), read_until_close()
+        with FaultServer(*script) as server, wsclient.connect(server.url, assemble=False) as conn:
+            assert next(iter(conn.recv_stream(timeout=10))) == b"1"
+            assert list(conn.recv_stream(timeout=10)) == ["next"]
+
+    def test_it_keeps_the_connection(self) -> None:
+        script = accept_upgrade(), *fragmented(b"1", b"2"), read_until_close()
+        with FaultServer(*script) as server:
+
+            def open_stream() -> wsclient.ReceiveStream:
+                return wsclient.connect(server.url, assemble=False).recv_stream(timeout=10)
+
+            stream = open_stream()
+            gc.collect()
+            assert list(stream) == [b"1", b"2"]
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                del stream
+
+    def test_a_piece_that_an_interrupted_call_took(self) -> None:
+        pieces = [Fragment("a", False, 0), Fragment("c", True, 2), Fragment("next", True, 0)]
+        incoming = Incoming(lambda timeout: pieces.pop(0))
+        stream = incoming.begin(1, None)
+        assert stream.read() == "a"
+        with pytest.raises(wsclient.WSClientError, match="a piece of the message is missing"):
+            stream.read()
+        assert list(incoming.begin(1, None)) == ["next"]
+
+    def test_the_last_piece_that_an_interrupted_call_took(self) -> None:
+        pieces = [Fragment("a", False, 0), Fragment("next", True, 0)]
+        incoming = Incoming(lambda timeout: pieces.pop(0))
+        stream = incoming.begin(1, None)
+        assert stream.read() == "a"
+        with pytest.raises(wsclient.WSClientError, match="missing"):
+            stream.read()
+        assert list(incoming.begin(1, None)) == ["next"]
 
     def test_one_at_a_time(self) -> None:
         script = accept_upgrade(), *fragmented(b"1", b"2"), read_until_close()

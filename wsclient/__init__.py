@@ -9,6 +9,7 @@ from wsclient.exceptions import (
     ConcurrentWriteError,
     ConnectFailed,
     ConnectionClosed,
+    Disconnected,
     HandshakeError,
     HandshakeTimeout,
     MessageTooBig,
@@ -21,6 +22,7 @@ from wsclient.exceptions import (
 from wsclient.lifecycle import ClosedBy, State
 from wsclient.options import Credentials, Options, Overflow
 from wsclient.receive_stream import ReceiveStream
+from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect
 from wsclient.send_stream import SendStream
 from wsclient.stats import Stats
 
@@ -32,6 +34,10 @@ __all__ = [
     "ConnectionClosed",
     "Credentials",
     "Deflate",
+    "Delivery",
+    "Disconnect",
+    "DisconnectKind",
+    "Disconnected",
     "HandshakeError",
     "HandshakeTimeout",
     "MessageTooBig",
@@ -40,6 +46,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "ReceiveStream",
+    "Reconnect",
     "SendStream",
     "SendTimeout",
     "State",

@@ -16,6 +16,7 @@ from wsclient.inbox import Inbox
 from wsclient.items import received_size
 from wsclient.options import Options
 from wsclient.protocol import Fragment
+from wsclient.reconnect import Disconnect, should_retry
 
 __all__ = ["Callbacks", "Direct", "Ordered", "Runner"]
 
@@ -38,6 +39,8 @@ class Callbacks:
         self._on_fragment = options.on_fragment
         self._on_close = options.on_close
         self._on_error = options.on_error
+        self._on_disconnect = options.on_disconnect
+        self._on_reconnect = options.on_reconnect
         self._on_dropped = options.on_dropped
         self.connection: Any = None  # set once, before the reader thread starts
         self.errors = 0  # the one thread that runs callbacks at the time
@@ -46,7 +49,7 @@ class Callbacks:
     def any(self) -> bool:
         """Whether there is any callback at all."""
         others = self._on_open, self._on_close, self._on_error, self._on_dropped
-        return self.take_messages or any(others)
+        return self.take_messages or any((*others, self._on_disconnect, self._on_reconnect))
 
     @property
     def take_messages(self) -> bool:
@@ -59,12 +62,31 @@ class Callbacks:
     def closed(self, code: int, reason: str) -> None:
         self._run(self._on_close, code, reason)
 
+    def disconnected(self, reason: Disconnect) -> None:
+        self._run(self._on_disconnect, reason)
+
+    def reconnected(self) -> None:
+        self._run(self._on_reconnect)
+
+    @property
+    def greets_again(self) -> bool:
+        """Whether there is an ``on_reconnect``."""
+        return self._on_reconnect is not None
+
+    def wants_retry(self, retry: Callable[[Disconnect], bool], reason: Disconnect) -> bool:
+        """Ask the application's ``retry``; when it fails, the default decides."""
+        try:
+            return bool(retry(reason))
+        except BaseException as error:
+            self._report("retry", error)
+            return should_retry(reason)
+
     def failed(self, error: BaseException) -> None:
         """Hand an error that was not an error of a callback to ``on_error``."""
         self._run(self._on_error, error)
 
     def dropped(self, message: str | bytes) -> None:
-        """Runs on the sending thread, whose Ctrl-C is not ours to keep."""
+        """Runs on the sending thread, whose Ctrl-C is not ours to keep; for an expired one on the writer."""
         if self._on_dropped is None:
             return
         try:
@@ -122,6 +144,10 @@ class Runner(Protocol):
     def is_calling(self) -> bool:
         """Whether the calling thread is in a callback that this runs elsewhere than on the reader thread."""
 
+    @property
+    def dropped(self) -> int:
+        """How much was delivered and found no room after ``stop_waiting``."""
+
 
 class Direct:
     """Callbacks run on the thread that delivers."""
@@ -137,6 +163,10 @@ class Direct:
 
     def is_calling(self) -> bool:
         return False
+
+    @property
+    def dropped(self) -> int:
+        return 0
 
 
 class Ordered:
@@ -172,6 +202,10 @@ class Ordered:
 
     def is_calling(self) -> bool:
         return self._caller == threading.get_ident()
+
+    @property
+    def dropped(self) -> int:
+        return self.inbox.dropped
 
     def _schedule(self) -> None:
         with self._mutex:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -16,7 +16,7 @@ from wsclient.options import Credentials, Options, check_timeout
 from wsclient.outbox import BytesLike, Message, to_item, to_ping_payload
 from wsclient.receive_stream import Incoming, ReceiveStream
 from wsclient.send_stream import SendStream
-from wsclient.session import Session, drop_and_wait, from_anywhere, receive, snapshot
+from wsclient.session import Session, credentials_of, drop_and_wait, forgotten, receive, snapshot
 from wsclient.stats import Stats
 
 __all__ = ["Connection", "connect"]
@@ -24,11 +24,11 @@ __all__ = ["Connection", "connect"]
 _NORMAL_CODES = (1000, 1001)
 
 
-def connect(url: str, **options: Any) -> Connection:
+def connect(url: str | Callable[[], str], **options: Any) -> Connection:
     """Open a connection and return it. A context manager: leaving it closes the connection.
 
     Args:
-        url: ``ws://`` or ``wss://`` URL.
+        url: ``ws://`` or ``wss://`` URL, or a callable that is asked for it at each connect.
         options: see ``help(wsclient.Options)``; an unknown one is a ``TypeError``.
 
     Raises:
@@ -46,18 +46,16 @@ class Connection:
 
     Every method may be called from any thread and from any callback. Times are seconds, sizes bytes.
 
-    Args:
-        url: ``ws://`` or ``wss://`` URL.
-        options: see ``help(wsclient.Options)``.
+    Takes what ``connect`` takes.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str | Callable[[], str], **options: Any) -> None:
         self._options = Options.from_kwargs(options)
         self._session = Session(url, self._options)
-        self._credentials = self._options.credentials  # any thread, replaced whole
+        self._credentials: Credentials | None = None  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
-        self._put = self._session.outbox.put
-        self._incoming = Incoming(partial(receive, self._session))
+        self._put = self._session.parts.outbox.put
+        self._incoming = Incoming(partial(receive, self._session, what="recv_stream"))
 
     # -- opening and closing --------------------------------------------------------------------------
 
@@ -71,9 +69,9 @@ class Connection:
             HandshakeError: and its kinds, as ``connect``.
             WSClientError: it was opened before.
         """
-        self._session.check_not_forked()
-        if self._session.callbacks.any:
-            self._session.callbacks.connection = self  # the threads keep it alive for its callbacks
+        self._session.parts.check_not_forked()
+        if self._session.parts.callbacks.any:
+            self._session.parts.callbacks.connection = self  # the threads keep it alive for its callbacks
         self._session.open(self._options.open_timeout if timeout is None else check_timeout(timeout))
 
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
@@ -82,10 +80,9 @@ class Connection:
         Returns at the latest 0.5 s after ``timeout``; then the connection has been dropped, ``unsent`` lists
         what was not written, and nothing is raised: look there, or ``flush`` before. Called by a callback, or
         by one of a future, it returns at once and the closing goes on. Closing again does nothing but wait.
-        RFC 6455, section 7.
 
         Args:
-            code: 1000, another code that an endpoint may send, or 3000 to 4999.
+            code: 1000, another code that an endpoint may send, or 3000 to 4999 (RFC 6455, section 7.4).
             reason: at most 123 bytes of UTF-8.
             timeout: by default ``close_timeout``.
 
@@ -93,7 +90,7 @@ class Connection:
             ValueError: bad code or reason.
         """
         session = self._session
-        session.check_not_forked()
+        session.parts.check_not_forked()
         encode_close(code, reason)
         patience = self._options.close_timeout if timeout is None else check_timeout(timeout)
         session.begin_close(code, reason, patience)
@@ -102,7 +99,7 @@ class Connection:
 
     def abort(self) -> None:
         """Drop the connection now, without a closing handshake. ``unsent`` lists what was not written."""
-        self._session.check_not_forked()
+        self._session.parts.check_not_forked()
         drop_and_wait(self._session)
 
     def __enter__(self: Connection) -> Connection:
@@ -113,20 +110,19 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._session.is_forked:
+        if not self._session.parts.is_forked:
             self.close(1000 if kind is None else 1011)
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if session is None or session.is_forked or session.lifecycle.state in (State.NEW, State.CLOSED):
-            return
-        text = f"unclosed {self!r}"
-        from_anywhere(session.drop)  # first, for the warning may be an error
-        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+        if session is not None:
+            forgotten(session, self)
 
     # -- sending --------------------------------------------------------------------------------------
 
-    def send(self, data: str | BytesLike, *, timeout: float | None = None) -> None:
+    def send(
+        self, data: str | BytesLike, *, timeout: float | None = None, expire: float | None = None
+    ) -> None:
         """Accept one message for writing: ``str`` as text, bytes-like as binary.
 
         Returns as soon as it is accepted. From then on it is either written or handed back by ``unsent``.
@@ -134,6 +130,8 @@ class Connection:
         Args:
             data: the message. Other bytes-like objects than ``bytes`` are copied.
             timeout: how long to wait while the queue is full; by default ``send_timeout``.
+            expire: seconds after which it is worthless. One that could not be written by then is given to
+                ``on_dropped`` and counted (``stats().expired_messages``), not written.
 
         Raises:
             SendTimeout: the queue stayed full; the message was not accepted.
@@ -145,15 +143,20 @@ class Connection:
         kind = data.__class__
         plain = kind is bytes or (kind is str and data.isascii())  # type: ignore[union-attr]
         limit = self._send_timeout if timeout is None else check_timeout(timeout)
+        if expire is not None:
+            self._session.parts.outbox.put_expiring(to_item(data), limit, check_timeout(expire, "expire"))
+            return
         self._put(data if plain else to_item(data), True, limit)  # type: ignore[arg-type]
 
-    def send_future(self, data: str | BytesLike) -> Future[None]:
+    def send_future(self, data: str | BytesLike, *, expire: float | None = None) -> Future[None]:
         """Accept one message as ``send`` does, and return its receipt.
 
         The future is resolved once the message is written to the socket, and failed with
-        ``ConnectionClosed`` when it never will be. Its callbacks run on the writer thread: keep them short.
+        ``ConnectionClosed`` when it never will be, or ``SendTimeout`` when it expired (see ``send``). Its
+        callbacks run on the writer thread: keep them short.
         """
-        return self._session.outbox.put_with_receipt(to_item(data), self._send_timeout)
+        seconds = math.inf if expire is None else check_timeout(expire, "expire")
+        return self._session.parts.outbox.put_with_receipt(to_item(data), self._send_timeout, seconds)
 
     def send_json(self, obj: Any, *, timeout: float | None = None) -> None:
         """Send ``obj`` as JSON text, serialized by ``json_dumps`` in the calling thread. See ``send``."""
@@ -164,14 +167,8 @@ class Connection:
         """Begin one message that is written piece by piece: ``with conn.send_stream() as stream``.
 
         It takes its place behind everything accepted so far; what other threads send after it waits for its
-        end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait.
-
-        Args:
-            text: whether it is a text message, of ``str``, or a binary one.
-
-        Raises:
-            ConnectionClosed: the connection is closing or closed.
-            WSClientError: the connection is not open yet, or the caller is a callback of a future.
+        end (RFC 6455, section 5.4), with their own time-outs. Control frames do not wait. With ``text`` it is
+        a text message, of ``str``. Raises as ``send``, and ``WSClientError`` in a callback of a future.
         """
         return SendStream(self._session, text, self)
 
@@ -183,9 +180,9 @@ class Connection:
             ConnectionClosed: the connection ended first.
             WSClientError: called by a callback of a future, which runs on the writer thread.
         """
-        self._session.check_not_forked()
+        self._session.parts.check_not_forked()
         self._session.threads.refuse_on_writer("flush")
-        self._session.outbox.flush(check_timeout(timeout))
+        self._session.parts.outbox.flush(check_timeout(timeout))
 
     def confirm(self, timeout: float = 10.0) -> float:
         """Return when the peer has processed everything accepted before, with the round trip in seconds.
@@ -195,12 +192,13 @@ class Connection:
         Raises:
             Timeout: no pong in time.
             ConnectionClosed: the connection ended first.
+            Disconnected: it was lost, and ``delivery`` does not send again what is in doubt.
             WSClientError: called on a thread that would have to write the ping or read the pong.
         """
-        self._session.check_not_forked()
+        self._session.parts.check_not_forked()
         self._session.threads.refuse_on_writer("confirm")
         self._session.threads.refuse_on_reader("confirm")
-        return self._session.outbox.confirm(check_timeout(timeout))
+        return self._session.parts.outbox.confirm(check_timeout(timeout))
 
     def ping(self, payload: str | BytesLike | None = None) -> Future[float]:
         """Send a ping ahead of all queued messages; the future is its round trip in seconds.
@@ -212,8 +210,8 @@ class Connection:
             ConnectionClosed: the connection is closing or closed.
             ValueError: payload too long, or already under way.
         """
-        self._session.check_not_forked()
-        return self._session.outbox.ping(None if payload is None else to_ping_payload(payload))
+        self._session.parts.check_not_forked()
+        return self._session.parts.outbox.ping(None if payload is None else to_ping_payload(payload))
 
     # -- receiving ------------------------------------------------------------------------------------
 
@@ -235,19 +233,15 @@ class Connection:
         """Return the next message as a stream of its pieces: ``with conn.recv_stream() as stream``.
 
         Only with ``assemble=False``, and without ``on_fragment``. One at a time: iterate a stream to its end,
-        or leave its ``with`` block, before the next.
+        or leave its ``with`` block, before the next. Raises as ``recv``.
 
         Args:
             timeout: seconds to wait for the message to begin, and then for each piece.
 
-        Raises:
-            Timeout: (a ``TimeoutError``) none began in time.
-            ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
-            WSClientError: the stream before is unfinished, or the connection assembles messages.
         """
         if self._options.assemble:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")
-        return self._incoming.begin(None if timeout is None else check_timeout(timeout))
+        return self._incoming.begin(None if timeout is None else check_timeout(timeout), self)
 
     def recv_json(self, timeout: float | None = None) -> Any:
         """Return the next message, parsed by ``json_loads`` in the calling thread. See ``recv``."""
@@ -272,13 +266,13 @@ class Connection:
 
     @property
     def credentials(self) -> Credentials | None:
-        """Identity of this connection."""
-        return self._credentials
+        """Identity of this connection: as set, or else as presented to the server."""
+        return credentials_of(self._session, self._credentials)
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether credentials are set."""
-        return self._credentials is not None
+        """Whether there are credentials."""
+        return self.credentials is not None
 
     @property
     def url(self) -> str:
@@ -288,7 +282,7 @@ class Connection:
     @property
     def state(self) -> State:
         """Where the connection stands."""
-        return self._session.lifecycle.state
+        return self._session.parts.lifecycle.state
 
     @property
     def subprotocol(self) -> str | None:
@@ -303,41 +297,46 @@ class Connection:
     @property
     def latency(self) -> float | None:
         """Last round trip of a ping in seconds, ``None`` before the first."""
-        return self._session.keepalive.latency
+        return self._session.parts.keepalive.latency
 
     @property
     def queued_messages(self) -> int:
         """Messages that wait to be written."""
-        return len(self._session.queue.queue)
+        return len(self._session.parts.queue.queue)
 
     @property
     def queued_bytes(self) -> int:
         """Their payload bytes."""
-        return self._session.queue.queued_bytes()
+        return self._session.parts.queue.queued_bytes()
 
     @property
     def unsent(self) -> tuple[Message, ...]:
         """What was accepted and never fully written, in order; empty before the connection is closed."""
-        return self._session.lifecycle.unsent
+        return self._session.parts.lifecycle.unsent
+
+    @property
+    def in_doubt(self) -> tuple[Message, ...]:
+        """With ``reconnect``: what was written and may not have arrived, once the connection is closed."""
+        return self._session.parts.lifecycle.in_doubt
 
     @property
     def close_code(self) -> int | None:
         """Close code (RFC 6455, section 7.1.5), ``None`` before the connection is closing."""
-        return self._session.lifecycle.code
+        return self._session.parts.lifecycle.code
 
     @property
     def close_reason(self) -> str:
         """Close reason."""
-        return self._session.lifecycle.reason
+        return self._session.parts.lifecycle.reason
 
     @property
     def closed_by(self) -> ClosedBy | None:
         """Who ended the connection, ``None`` before it is closing."""
-        return self._session.lifecycle.closed_by
+        return self._session.parts.lifecycle.closed_by
 
     def stats(self) -> Stats:
         """Count what has happened so far."""
         return snapshot(self._session)
 
     def __repr__(self) -> str:
-        return f"<wsclient.Connection {self._session.name} {self.url} {self.state.value}>"
+        return f"<wsclient.Connection {self._session.parts.name} {self.url} {self.state.value}>"

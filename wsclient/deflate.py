@@ -259,7 +259,7 @@ class Deflater:
         if not is_first and not self._is_within:
             raise ValueError("a continuation frame without a message to continue")
         self._is_within = not frame.fin
-        payload = self._last(frame.payload) if frame.fin else self._context().compress(frame.payload)
+        payload = self._last(frame.payload) if frame.fin else self._flushed(frame.payload)
         return Frame(frame.opcode, payload, frame.fin, rsv1=is_first)
 
     def _context(self) -> zlib._Compress:
@@ -270,6 +270,11 @@ class Deflater:
             bits = max(agreed.client_max_window_bits, 9)
             self._zlib = zlib.compressobj(agreed.level, zlib.DEFLATED, -bits, agreed.memory_level)
         return self._zlib
+
+    def _flushed(self, payload: bytes) -> bytes:
+        # All of it leaves now: the peer of a slow stream shall not wait for its end.
+        context = self._context()
+        return context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH)
 
     def _last(self, payload: bytes) -> bytes:
         """Compress what ends a message."""

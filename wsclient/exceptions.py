@@ -12,6 +12,7 @@
     ├── ConnectionClosed (ConnectionError)      the connection is closed or was lost
     │   └── ProtocolError                       ... because the peer broke RFC 6455
     │       └── MessageTooBig                   ... or went over ``max_message_size``
+    ├── Disconnected (ConnectionError)          with ``reconnect``: what was waited for went with a lost link
     ├── QueueFull                               ``overflow="raise"``, or a wait that could never end
     └── ConcurrentWriteError                    a write from a thread that is not the writer
 
@@ -27,6 +28,7 @@ __all__ = [
     "ConcurrentWriteError",
     "ConnectFailed",
     "ConnectionClosed",
+    "Disconnected",
     "HandshakeError",
     "HandshakeTimeout",
     "MessageTooBig",
@@ -96,21 +98,39 @@ class ConnectionClosed(WSClientError, ConnectionError):
         code: close code (RFC 6455, section 7.4): 1000 normal, 1006 lost without a close frame, ...
         reason: close reason, at most 123 bytes of UTF-8.
         unsent: the messages that were accepted and never fully written to the socket, in order.
+        in_doubt: with ``reconnect``: those that were written, and may not have arrived, in order. They came
+            before the unsent ones.
     """
 
-    def __init__(self, code: int = 1006, reason: str = "", unsent: Sequence[str | bytes] = ()) -> None:
+    def __init__(
+        self,
+        code: int = 1006,
+        reason: str = "",
+        unsent: Sequence[str | bytes] = (),
+        in_doubt: Sequence[str | bytes] = (),
+    ) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
         self.unsent: tuple[str | bytes, ...] = tuple(unsent)
+        self.in_doubt: tuple[str | bytes, ...] = tuple(in_doubt)
 
     def __str__(self) -> str:
         text = f"connection closed with code {self.code}"
         if self.reason:
             text += f" ({self.reason})"
+        if self.in_doubt:
+            text += f"; {len(self.in_doubt)} written message(s) in doubt"
         if self.unsent:
             text += f"; {len(self.unsent)} accepted message(s) unsent"
         return text
+
+
+class Disconnected(WSClientError, ConnectionError):
+    """With ``reconnect``: a ping, a ``confirm`` or a stream was under way when the connection was lost.
+
+    The connection itself is opened again.
+    """
 
 
 class ProtocolError(ConnectionClosed):

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from wsclient.doorbell import Doorbell
+from wsclient.exceptions import Disconnected
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Batch, Entry, Item, message_of
 
@@ -50,18 +51,19 @@ class Pieces:
     __slots__ = ("_opcode", "_payload", "_size", "item")
 
     def __init__(self, item: Item, size: int) -> None:
-        outgoing = item.outgoing if isinstance(item, Entry) else item
-        frame = _frame_of(outgoing)
         self.item = item
         self._size = size
         # Writer thread:
-        self._opcode = frame.opcode
-        self._payload = memoryview(frame.payload)
+        self._opcode = Opcode.CONTINUATION
+        self._payload: memoryview | None = None  # made by the first take: it may need a lot of memory
 
     def ready(self) -> bool:
         return True
 
     def take(self) -> Frame:
+        if self._payload is None:
+            frame = _frame_of(self.item.outgoing if isinstance(self.item, Entry) else self.item)
+            self._opcode, self._payload = frame.opcode, memoryview(frame.payload)
         piece, self._payload = self._payload[: self._size], self._payload[self._size :]
         frame = Frame(self._opcode, bytes(piece), fin=not self._payload)
         self._opcode = Opcode.CONTINUATION
@@ -76,13 +78,17 @@ def _frame_of(outgoing: str | bytes | Frame | None) -> Frame:
 
 
 class StreamEntry(Entry):
-    """Stands in the queue for a stream that has not begun."""
+    """Stands in the queue for a stream that has not begun, and takes the room that it may need."""
 
     __slots__ = ("source",)
+    takes_room = True
 
     def __init__(self, source: StreamSource, receipt: Future[None]) -> None:
         super().__init__(None, future=receipt)
         self.source = source
+
+    def __len__(self) -> int:
+        return self.source.max_bytes
 
 
 class _Phase(enum.Enum):
@@ -106,10 +112,14 @@ class StreamSource:
     Args:
         opcode: ``TEXT`` or ``BINARY``.
         fragment_size: payload bytes of a fragment, at most.
+        max_bytes: what it holds at most, but for one larger chunk alone.
         mutex, bell: of the queue.
     """
 
-    def __init__(self, opcode: Opcode, fragment_size: int, mutex: threading.Lock, bell: Doorbell) -> None:
+    def __init__(
+        self, opcode: Opcode, fragment_size: int, max_bytes: int, mutex: threading.Lock, bell: Doorbell
+    ) -> None:
+        self.max_bytes = min(max_bytes, _STREAM_BYTES)
         self.receipt: Future[None] = Future()  # resolved once the last fragment is written
         self.receipt.set_running_or_notify_cancel()
         self.item: Item = StreamEntry(self, self.receipt)
@@ -154,7 +164,7 @@ class StreamSource:
     def _accept(self, chunk: bytes) -> Outcome:
         if self._phase is not _Phase.OPEN:
             return Outcome.STOPPED if self._phase is _Phase.STOPPED else Outcome.ENDED
-        if self._size and self._size + len(chunk) > _STREAM_BYTES:
+        if self._size and self._size + len(chunk) > self.max_bytes:
             return Outcome.NO_ROOM
         self._chunks.append(memoryview(chunk))
         self._size += len(chunk)
@@ -164,10 +174,20 @@ class StreamSource:
     def end(self) -> Outcome:
         """Say that the message is complete."""
         with self._mutex:
-            outcome = self._accept(b"")
-            if outcome is Outcome.ACCEPTED:
-                self._phase = _Phase.ENDED
-            return outcome
+            if self._phase is not _Phase.OPEN:
+                return Outcome.STOPPED if self._phase is _Phase.STOPPED else Outcome.ENDED
+            self._chunks.append(memoryview(b""))
+            self._phase = _Phase.ENDED
+            self._bell.ring()
+            return Outcome.ACCEPTED
+
+    def withdraw(self) -> None:
+        """It was not put: there is nothing to end."""
+        self._phase = _Phase.STOPPED
+
+    def is_open(self) -> bool:
+        """Whether its end has neither been told nor made impossible."""
+        return self._phase is _Phase.OPEN
 
     # -- under the mutex ------------------------------------------------------------------------------
 
@@ -176,6 +196,8 @@ class StreamSource:
         self._phase = _Phase.STOPPED
         self._chunks.clear()
         self._wake_all()
+        if not self.receipt.done():  # nobody but the stream's owner sees it: no callback runs here
+            self.receipt.set_exception(Disconnected("the connection was lost in the middle of the stream"))
 
     def _wake_all(self) -> None:
         while self._waiters:
@@ -212,11 +234,10 @@ class FragmentLane:
         fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
     """
 
-    __slots__ = ("_source", "fragment_size", "streams")
+    __slots__ = ("_source", "fragment_size")
 
     def __init__(self, fragment_size: int | None) -> None:
         self.fragment_size = fragment_size
-        self.streams = 0  # under the mutex: streams that wait in the queue
         self._source: Source | None = None  # under the mutex; written by the writer thread but for `drop`
 
     def __bool__(self) -> bool:
@@ -230,17 +251,28 @@ class FragmentLane:
     def first_of(self, items: Sequence[Item]) -> int:
         """Tell where in ``items`` the first one is that goes out in fragments; their number if none does."""
         size = math.inf if self.fragment_size is None else self.fragment_size
-        if not self.streams and (size == math.inf or max(map(len, items)) <= size):
+        if StreamEntry not in set(map(type, items)) and (size == math.inf or max(map(len, items)) <= size):
             return len(items)
-        found = (
-            index for index, item in enumerate(items) if isinstance(item, StreamEntry) or len(item) > size
-        )
-        return next(found, len(items))
+        goes = (isinstance(item, StreamEntry) or self.is_large(item) for item in items)
+        return next((index for index, found in enumerate(goes) if found), len(items))
+
+    def is_large(self, item: Item) -> bool:
+        """Whether an item is a message that goes out in pieces."""
+        size = self.fragment_size
+        return size is not None and len(item) > size and message_of(item) is not None and not _expires(item)
+
+    def pieces_of(self, item: Item) -> list[Item]:
+        """Cut a large message at once."""
+        assert self.fragment_size is not None, "is_large has found nothing else"
+        source = Pieces(item, self.fragment_size)
+        entries = [_entry(source.take(), item)]
+        while entries[-1].origin is None:
+            entries.append(_entry(source.take(), item))
+        return list(entries)
 
     def begin(self, item: Item) -> None:
         """Occupy the lane with an item that ``first_of`` has found."""
         if isinstance(item, StreamEntry):
-            self.streams -= 1
             self._source = item.source
         else:
             assert self.fragment_size is not None, "first_of has found nothing else"
@@ -253,20 +285,32 @@ class FragmentLane:
         while size < max_bytes and self._source is not None and self._source.ready():
             frame = self._source.take()
             size += len(frame)
-            entries.append(self._entry(frame, self._source))
+            entries.append(_entry(frame, self._source.item))
+            if frame.fin:
+                self._source = None
         return Batch(entries, entries=True) if entries else None
 
-    def _entry(self, frame: Frame, source: Source) -> Entry:
-        if not frame.fin:
-            return Entry(frame)
-        self._source = None
-        future = source.item.future if isinstance(source.item, Entry) else None
-        return Entry(frame, message=message_of(source.item), future=future)
+    def holds(self, source: StreamSource) -> bool:
+        """Whether this stream is the message under way."""
+        return self._source is source
 
     def drop(self) -> list[Item]:
         """Give up the message under way, and hand back what stands for it."""
         source, self._source = self._source, None
         return [] if source is None else [source.item]
+
+
+def _entry(frame: Frame, item: Item) -> Entry:
+    # The last fragment stands for the message: once it is written, so is that.
+    if not frame.fin:
+        return Entry(frame)
+    future = item.future if isinstance(item, Entry) else None
+    return Entry(frame, message=message_of(item), future=future, origin=item)
+
+
+def _expires(item: Item) -> bool:
+    # Such a message may be worthless before its last piece is out: it goes in one frame, or not at all.
+    return isinstance(item, Entry) and item.expires_at != math.inf
 
 
 def stop_streams(items: Sequence[Item]) -> None:

@@ -1,19 +1,35 @@
-"""The front of the send queue: where items leave it, batch by batch. Used under the mutex of the queue."""
+"""The front of the send queue: where items leave it, batch by batch. Used under the mutex of the queue.
+
+While a connection is lost, nothing leaves. Once it is open again, what ``on_reconnect`` sends goes *ahead*,
+then what is *in doubt* or sent *again*, and only then what waits in the queue. These lanes take no room of
+the queue's.
+"""
 
 from __future__ import annotations
 
+import enum
+import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
 
-from wsclient.fragments import FragmentLane
-from wsclient.items import Batch, Item
+from wsclient.exceptions import QueueFull
+from wsclient.fragments import FragmentLane, StreamEntry, StreamSource
+from wsclient.items import Batch, Item, message_of
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
-__all__ = ["Front"]
+__all__ = ["Flow", "Front"]
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
+
+
+class Flow(enum.Enum):
+    """What leaves."""
+
+    ALL = "all"
+    GREETING = "greeting"  # what on_reconnect sends
+    NOTHING = "nothing"  # the connection is lost
 
 
 class Front:
@@ -27,18 +43,6 @@ class Front:
         enter: appends an item that has got room.
         max_batch: size of a batch in bytes.
     """
-
-    __slots__ = (
-        "_chunk",
-        "_enter",
-        "_lane",
-        "_line",
-        "_max_batch",
-        "_room",
-        "_waiting",
-        "high_bytes",
-        "high_messages",
-    )
 
     def __init__(
         self,
@@ -57,32 +61,86 @@ class Front:
         self._enter = enter
         self._max_batch = max_batch
         self._chunk = max(1, min(_CHUNK, max_batch // room.share))
+        self._ahead: deque[Item] = deque()
+        self._in_doubt: deque[Item] = deque()
+        self._again: deque[Item] = deque()
+        self.flow = Flow.ALL
+        self._greeter: int | None = None  # the thread that runs on_reconnect
+        self._links = 0  # how many links there were before this one
         self.high_messages = 0  # writer thread
         self.high_bytes = 0  # writer thread
+
+    def __bool__(self) -> bool:
+        """Whether there is anything that was accepted and not taken."""
+        return bool(self._waiting or self._lane or self._ahead or self._in_doubt or self._again)
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait in the queue."""
+        return len(self._waiting)
+
+    def ready(self) -> bool:
+        """Whether there is something to take. The writer asks without the mutex before it sleeps."""
+        if self.flow is Flow.NOTHING:
+            return False
+        if self._lane:
+            return self._lane.ready()
+        if self._ahead:
+            return True
+        return self.flow is Flow.ALL and bool(self._in_doubt or self._again or self._waiting)
 
     def take(self, is_open: bool) -> Batch | None:
         """Return the next batch, or ``None`` when there is none yet."""
         if self._lane:
-            return self._lane.take(self._max_batch)
+            return self._lane.take(self._max_batch) if self.flow is not Flow.NOTHING else None
+        if not self.ready():
+            return None
+        if lane := self._ahead or self._in_doubt or self._again:
+            return self._take_from(lane)
         depth = len(self._waiting)
         items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
-        whole = self._lane.first_of(items)
-        if whole < len(items):
-            self._put_back(items, max(whole, 1))
         has_entries = self._room.has_entries
-        self._room.left(items)
+        count, whole = self._cut(self._waiting, items)
+        self._room.left(items[:count])
         # Not after each batch: waking a thread costs as much as encoding ten messages.
         if is_open and not (self._line and self._waiting and self._room.is_scarce):
             self.serve_line()
+        return self._batch_of(whole, items, has_entries or whole is not items)
+
+    def _take_from(self, lane: deque[Item]) -> Batch | None:
+        items, _ = _pop_batch(lane, self._max_batch, 1)
+        return self._batch_of(self._cut(lane, items)[1], items, True)
+
+    def _batch_of(self, whole: list[Item], items: list[Item], has_entries: bool) -> Batch | None:
         if whole:
-            return Batch(items, entries=has_entries)
+            return Batch(whole, entries=has_entries)
         self._lane.begin(items[0])
         return self._lane.take(self._max_batch)
 
-    def _put_back(self, items: list[Item], kept: int) -> None:
-        self._waiting.extendleft(reversed(items[kept:]))
-        del items[kept:]
+    def _cut(self, lane: deque[Item], items: list[Item]) -> tuple[int, list[Item]]:
+        # What can be written whole now, large messages in pieces, and how many items that takes off the lane.
+        # Nothing, and one, when the first goes out in fragments, one batch after the other.
+        position = self._lane.first_of(items)
+        if position == len(items):
+            return position, items
+        whole = items[:position]
+        try:
+            while position < len(items) and not self._needs_lane(items[position]):
+                item = items[position]
+                whole += self._lane.pieces_of(item) if self._lane.is_large(item) else [item]
+                position += 1
+        except BaseException:  # out of memory: nothing shall be missing
+            position = 0
+            raise
+        finally:
+            lane.extendleft(reversed(items[position:]))
+        if not position:
+            lane.popleft()
+        return max(position, 1), whole
+
+    def _needs_lane(self, item: Item) -> bool:
+        return isinstance(item, StreamEntry) or (len(item) > self._max_batch and self._lane.is_large(item))
 
     def _note_depth(self, depth: int, size: int, count: int) -> None:
         if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
@@ -90,6 +148,92 @@ class Front:
             size += sum(map(len, list(self._waiting)))
         if size > self.high_bytes:
             self.high_bytes = size
+
+    # -- between two links ----------------------------------------------------------------------------
+
+    def halt(self) -> list[Item]:
+        """Let nothing leave any more; return what stands for a stream that was under way."""
+        self.flow, self._greeter = Flow.NOTHING, None
+        self._links += 1
+        cut_off = self._lane.drop()
+        self._again.extendleft(item for item in cut_off if not isinstance(item, StreamEntry))
+        return [item for item in cut_off if isinstance(item, StreamEntry)]
+
+    def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
+        """Have items leave before everything that waits, in order."""
+        self._in_doubt.extendleft(reversed(in_doubt))
+        self._again.extendleft(reversed(unwritten))
+
+    def take_in_doubt(self) -> list[Item]:
+        """Take back what was written before and was to be written again."""
+        items = list(self._in_doubt)
+        self._in_doubt.clear()
+        return items
+
+    def greet(self) -> int:
+        """Let leave what ``on_reconnect`` sends, and nothing else. Returns what ``resume`` wants to know."""
+        self.flow = Flow.GREETING
+        self._room.hold_back()
+        return self._links
+
+    def begin_greeting(self) -> None:
+        """The calling thread runs ``on_reconnect``."""
+        self._greeter = threading.get_ident()
+
+    def resume(self, links: int) -> None:
+        """``on_reconnect`` has returned: let everything leave, unless that link is lost by now."""
+        if links == self._links:
+            self.flow, self._greeter = Flow.ALL, None
+            self._room.let_go()
+            self.serve_line()
+
+    def is_greeter(self) -> bool:
+        """Whether the calling thread runs ``on_reconnect``: what it sends goes ahead."""
+        return self._greeter is not None and self._greeter == threading.get_ident()
+
+    def put_ahead(self, item: Item) -> None:
+        """Have an item leave before everything else."""
+        self._ahead.append(item)
+
+    def take_ahead(self) -> list[Item]:
+        """Take back what ``on_reconnect`` sent and what was not written."""
+        items = list(self._ahead)
+        self._ahead.clear()
+        return items
+
+    def knows(self, source: StreamSource) -> bool:
+        """Whether a stream is under way or waits."""
+        lanes = self._ahead, self._again, self._waiting
+        return self._lane.holds(source) or any(source.item in list(lane) for lane in lanes)
+
+    def drop_from(self, source: StreamSource) -> list[Item]:
+        """Give up a stream and what stands behind it; hand that back in order."""
+        if self._lane.holds(source):
+            return self.drop()
+        behind: list[Item] = []
+        for lane in (self._ahead, self._again, self._waiting):
+            kept = _pop_all(lane)
+            place = kept.index(source.item) if source.item in kept else len(kept)
+            cut = 0 if behind else place
+            lane.extendleft(reversed(kept[:cut]))
+            behind += kept[cut:]
+        return behind
+
+    def drop(self) -> list[Item]:
+        """Give up everything, and hand it back in order."""
+        items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
+        self._ahead.clear()
+        self._again.clear()
+        return items
+
+    def drop_oldest(self) -> Item:
+        """Give up the oldest message of the queue."""
+        for position, item in enumerate(list(self._waiting)):
+            if message_of(item) is not None:
+                del self._waiting[position]
+                self._room.left([item])
+                return item
+        raise QueueFull("no message is left to drop, and there is still no room")
 
     def serve_line(self) -> None:
         """Let producers in who wait for room, or give all of it to those who come."""
@@ -111,3 +255,11 @@ def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[It
         items += some
         size += sum(map(len, some))
     return items, size
+
+
+def _pop_all(waiting: deque[Item]) -> list[Item]:
+    # One by one: producers append meanwhile.
+    items: list[Item] = []
+    while waiting:
+        items.append(waiting.popleft())
+    return items

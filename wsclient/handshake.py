@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from websocket import WebSocketException
 from websocket._handshake import handshake as write_request_and_validate
@@ -29,7 +29,7 @@ from wsclient.deflate import Agreement, Deflate
 from wsclient.environment import environment_proxy
 from wsclient.exceptions import ConnectFailed, HandshakeError, HandshakeTimeout
 from wsclient.http1 import Response, basic, read_body, read_response
-from wsclient.options import URL, Options, Proxy, ProxySource, parse_url
+from wsclient.options import URL, Credentials, Options, Proxy, ProxySource, parse_url
 from wsclient.proxy import connect_http
 from wsclient.transport import (
     Cancellation,
@@ -49,6 +49,8 @@ from wsclient.transport import (
 )
 
 __all__ = ["Dial", "Step", "Upgraded"]
+
+T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("wsclient")
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
@@ -78,6 +80,7 @@ class Upgraded:
         subprotocol: the one that the server chose among those offered, or ``None``.
         url: the URL that was finally connected to.
         compression: what was agreed on (RFC 7692), or ``None``.
+        credentials: those that were presented, or ``None``.
     """
 
     transport: Transport
@@ -85,6 +88,7 @@ class Upgraded:
     subprotocol: str | None
     url: URL
     compression: Agreement | None
+    credentials: Credentials | None
 
 
 class _Refused(Exception):
@@ -178,6 +182,7 @@ class _Request:
     url: URL
     options: Options
     extra: tuple[tuple[str, str], ...]
+    credentials: Credentials | None
     trusted: bool = True
 
     @property
@@ -189,7 +194,7 @@ class _Request:
     @property
     def target(self) -> URL:
         """The URL with what of the credentials may go there."""
-        credentials = self.options.credentials
+        credentials = self.credentials
         return self.url.with_credentials(credentials) if credentials and self.trusted else self.url
 
     def redirected(self, url: URL) -> _Request:
@@ -230,6 +235,16 @@ class _Request:
         if self.url.userinfo:
             headers.setdefault("authorization", ("Authorization", basic(self.url.userinfo)))
         return headers
+
+
+def _asked(option: str, ask: Callable[[], T]) -> T:
+    """What an option says at this connect; it may be a callable of the application's."""
+    try:
+        return ask()
+    except Exception as error:
+        # What its own errors say may be secret; what was found wrong with its result is not.
+        fault = str(error) if str(error).startswith(f"{option}: ") else type(error).__name__
+        raise HandshakeError(f"the callable of {option}= failed: {fault}") from error
 
 
 @contextlib.contextmanager
@@ -336,7 +351,9 @@ class Dial:
             raise ConnectFailed(f"{self._url}: {self._stage} failed: {describe(error)}") from error
 
     def _follow(self, deadline: float) -> Upgraded:
-        request = _Request(self._url, self._options, self._extra_headers())
+        credentials = _asked("credentials", self._options.present_credentials)
+        headers = _asked("headers", self._options.request_headers)
+        request = _Request(self._url, self._options, headers, credentials)
         left = self._options.follow_redirects
         while True:
             stream = self._open(request, deadline)
@@ -349,14 +366,6 @@ class Dial:
                 stream.close()
                 raise
             left -= 1
-
-    def _extra_headers(self) -> tuple[tuple[str, str], ...]:
-        try:
-            return self._options.request_headers()
-        except Exception as error:
-            # What its own errors say may be secret; what was found wrong with its result is not.
-            fault = str(error) if str(error).startswith("headers: ") else type(error).__name__
-            raise HandshakeError(f"the callable of headers= failed: {fault}") from error
 
     def _open(self, request: _Request, deadline: float) -> DialStream:
         """A stream to the server of a request, through proxy and TLS."""
@@ -445,7 +454,7 @@ class Dial:
             raise HandshakeError("response is no valid upgrade", status=101, headers=response.headers)
         self._log.debug("%s: open", url)
         transport = stream.into_transport(response.rest)
-        return Upgraded(transport, response.headers, subprotocol, url, compression)
+        return Upgraded(transport, response.headers, subprotocol, url, compression, request.credentials)
 
     def _redirected(self, request: _Request, response: Response, left: int, stream: DialStream) -> _Request:
         """The request to go on with after a response other than 101; `HandshakeError` if there is none."""

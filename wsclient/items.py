@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TypeAlias
 
@@ -16,8 +17,10 @@ __all__ = [
     "ends_message",
     "is_message",
     "message_of",
+    "messages_of",
     "payload_size",
     "received_size",
+    "restored",
 ]
 
 
@@ -29,9 +32,11 @@ class Entry:
         message: what the application sent, or ``None`` when it was not a message.
         future: resolved with ``None`` once everything up to and with this entry is written, failed otherwise.
         on_writing: called on the writer thread just before the entry is written, with the monotonic time.
+        expires_at: monotonic time from which on it is not to be written any more.
+        origin: the item whose last fragment this is.
     """
 
-    __slots__ = ("future", "message", "on_writing", "outgoing")
+    __slots__ = ("expires_at", "future", "message", "on_writing", "origin", "outgoing")
 
     def __init__(
         self,
@@ -40,14 +45,23 @@ class Entry:
         message: str | bytes | None = None,
         future: Future[None] | None = None,
         on_writing: Callable[[float], None] | None = None,
+        expires_at: float = math.inf,
+        origin: Item | None = None,
     ) -> None:
         self.outgoing = outgoing
         self.message = message
         self.future = future
         self.on_writing = on_writing
+        self.expires_at = expires_at
+        self.origin = origin
 
     def __len__(self) -> int:
         return 0 if self.outgoing is None else len(self.outgoing)
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether it counts against the bounds of the queue."""
+        return self.message is not None
 
 
 Item: TypeAlias = "str | bytes | Frame | Entry"
@@ -64,9 +78,9 @@ def received_size(item: str | bytes | Fragment) -> int:
 
 
 def is_message(item: Item) -> bool:
-    """Tell whether an item is a message of the application: those take room."""
+    """Tell whether an item is a message of the application, or stands for one: those take room."""
     if isinstance(item, Entry):
-        return item.message is not None
+        return item.takes_room
     return not isinstance(item, Frame) or item.opcode < Opcode.CLOSE
 
 
@@ -87,6 +101,23 @@ def message_of(item: Item) -> str | bytes | None:
     if item.opcode is Opcode.TEXT:
         return item.payload.decode()
     return item.payload if item.opcode is Opcode.BINARY else None
+
+
+def restored(item: Item) -> Item | None:
+    """What has to be written to the next link for an item that this one did not take, or lost.
+
+    ``None`` for what has no meaning there: control frames, fragments of a stream.
+    """
+    if isinstance(item, Entry):
+        if item.origin is not None:
+            return restored(item.origin)
+        return item if item.message is not None or (item.outgoing is None and type(item) is Entry) else None
+    return item if is_message(item) else None
+
+
+def messages_of(items: Iterable[Item]) -> tuple[str | bytes, ...]:
+    """The messages among some items, in order."""
+    return tuple(message for message in map(message_of, items) if message is not None)
 
 
 class Batch:

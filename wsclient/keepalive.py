@@ -79,7 +79,8 @@ class Keepalive:
         self.pongs_received = 0  # reader thread
 
     def start(self, now: float) -> None:
-        """Start the clock: the connection is open."""
+        """Start the clock: the connection is open (again)."""
+        self._own_waits = False
         with self._mutex:
             self._next_at = now + self._interval
 

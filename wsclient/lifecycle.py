@@ -3,7 +3,10 @@
 ::
 
     NEW ──open()──> CONNECTING ──upgrade──> OPEN ──close, loss, failure──> CLOSING ──> CLOSED
-                         └────────────────refused, cancelled──────────────────────────┘
+                         │                   ^ │                              ^          ^
+                         │        reopened   │ └──loss──> RECONNECTING ──given up, close │
+                         │                   └────────────────┘ (with reconnect)         │
+                         └────────────────refused, cancelled─────────────────────────────┘
 
 Who came first decides who closed the connection; what the peer said decides the code: a close frame that
 was received beats what we asked for (RFC 6455, section 7.1.5), and without one the code is 1006, unless we
@@ -16,7 +19,7 @@ import enum
 import math
 import threading
 
-from wsclient.exceptions import ConnectionClosed, ProtocolError, WSClientError
+from wsclient.exceptions import ConnectionClosed, Disconnected, ProtocolError, WSClientError
 
 __all__ = ["ClosedBy", "Lifecycle", "Milestone", "State"]
 
@@ -29,6 +32,7 @@ class State(enum.Enum):
     NEW = "new"
     CONNECTING = "connecting"
     OPEN = "open"
+    RECONNECTING = "reconnecting"
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -52,7 +56,9 @@ class Milestone(enum.Enum):
 class Lifecycle:
     """State, close code and deadline of one connection. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, recovers: bool = False) -> None:
+        """Start at NEW. ``recovers``: a loss is not the end."""
+        self._recovers = recovers
         self._mutex = threading.Lock()
         self.state = State.NEW  # written under _mutex, as everything here; read by anyone
         self.closed_by: ClosedBy | None = None
@@ -64,14 +70,20 @@ class Lifecycle:
         self.failed = False  # we failed the connection: no close frame of the peer is waited for
         self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
         self.unsent: tuple[str | bytes, ...] = ()
+        self.in_doubt: tuple[str | bytes, ...] = ()
         self.was_open = False
         self._milestone = threading.Condition(self._mutex)
         self._reached: tuple[Milestone, ...] = ()
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can be sent."""
+        """Whether there is a peer to talk to."""
         return self.state is State.OPEN
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the connection is lost, and is to be opened again."""
+        return self.state is State.RECONNECTING
 
     @property
     def is_closed(self) -> bool:
@@ -118,13 +130,22 @@ class Lifecycle:
         """Note that this side closes; ``True`` for the first to end the connection. Tightens the deadline."""
         with self._mutex:
             self.deadline = min(self.deadline, deadline)
-            return self._leave_open(ClosedBy.LOCAL, code, reason, None)
+            return self._close(code, reason, "closed while it was lost")
 
     def abort(self) -> None:
         """Note that this side drops the connection."""
         with self._mutex:
-            self._leave_open(ClosedBy.LOCAL, _ABNORMAL, "aborted", None)
+            self._close(_ABNORMAL, "aborted", "aborted while it was lost")
             self.aborted = True
+
+    def _close(self, code: int, reason: str, when_lost: str) -> bool:
+        if self.state is State.RECONNECTING:
+            self.state = State.CLOSING
+            self._decide(ClosedBy.LOCAL, _ABNORMAL, when_lost, self.cause)
+            self.close_received = self.failed = False
+            self._milestone.notify_all()
+            return True
+        return self._leave_open(ClosedBy.LOCAL, code, reason, None, State.CLOSING)
 
     def receive_close(self, code: int, reason: str, deadline: float) -> None:
         """Note the peer's close frame."""
@@ -162,11 +183,14 @@ class Lifecycle:
             if self.state is State.CLOSING:
                 self.unsent = unsent
 
-    def finish(self, unsent: tuple[str | bytes, ...]) -> None:
+    def finish(self, unsent: tuple[str | bytes, ...], in_doubt: tuple[str | bytes, ...] = ()) -> None:
         """CLOSING to CLOSED: the transport is gone and the account is settled."""
         with self._mutex:
             self.state = State.CLOSED
             self.unsent = unsent
+            # A close frame that answers ours says that all before it was processed (section 5.5.1).
+            answered = self.close_received and self.closed_by is ClosedBy.LOCAL
+            self.in_doubt = () if answered else in_doubt
             if self.closed_by is ClosedBy.LOCAL and not (self.close_received or self.failed):
                 self.reason = self.reason if self.code == _ABNORMAL else "the peer sent no close frame"
                 self.code = _ABNORMAL
@@ -175,21 +199,51 @@ class Lifecycle:
         """Make the error that a call on this connection raises now that it is closing or closed."""
         with self._mutex:
             state, cause, code = self.state, self.cause, self.code or _ABNORMAL
-            reason, unsent = self.reason, self.unsent
+            reason, unsent, in_doubt = self.reason, self.unsent, self.in_doubt
         # Not under the mutex: making objects may start the garbage collector, and with it user code.
         if state in (State.NEW, State.CONNECTING):
             return WSClientError("the connection is not open yet: call open() first")
+        if state is State.RECONNECTING:
+            return Disconnected("the connection is lost, and not open again yet")
         kind = type(cause) if isinstance(cause, ProtocolError) else ConnectionClosed
-        error = kind(code, reason, unsent)
+        error = kind(code, reason, unsent, in_doubt)
         error.__cause__ = cause
         return error
 
-    def _leave_open(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> bool:
+    def _leave_open(
+        self, by: ClosedBy, code: int, reason: str, cause: BaseException | None, to: State | None = None
+    ) -> bool:
         if self.state is not State.OPEN:
             return False
-        self.state = State.CLOSING
+        self.state = to or (State.RECONNECTING if self._recovers else State.CLOSING)
         self._decide(by, code, reason, cause)
         return True
+
+    # -- between two links: reader thread -------------------------------------------------------------
+
+    def pause(self, seconds: float) -> bool:
+        """Wait before the next attempt; ``False`` at once when the connection is closed meanwhile."""
+        with self._milestone:
+            self._milestone.wait_for(lambda: not self.recovers, seconds)
+            return self.recovers
+
+    def reopen(self) -> bool:
+        """RECONNECTING to OPEN: another link is there. ``False`` when the connection was closed meanwhile."""
+        with self._mutex:
+            if self.state is not State.RECONNECTING:
+                return False
+            self.state = State.OPEN
+            self.closed_by = self.code = self.cause = None
+            self.reason = ""
+            self.close_received = self.failed = False
+            self.deadline = math.inf
+            return True
+
+    def give_up(self) -> None:
+        """RECONNECTING to CLOSING: there will be no further link. How the last one ended stays."""
+        with self._mutex:
+            if self.state is State.RECONNECTING:
+                self.state = State.CLOSING
 
     def _decide(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> None:
         self.closed_by, self.code, self.reason, self.cause = by, code, reason, cause

@@ -16,10 +16,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urljoin
 
 from wsclient.deflate import Deflate
+from wsclient.reconnect import Delivery, Reconnect
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -104,16 +105,16 @@ def _number(option: str, value: object) -> float:
     return float(value)
 
 
-def check_timeout(timeout: object) -> float:
+def check_timeout(timeout: object, name: str = "timeout") -> float:
     """Check the time-out of one call, in seconds. One that is over already (a negative number) is 0.
 
     Raises:
         TypeError, ValueError: not a number of seconds up to 2,000,000.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout: must be a number of seconds, not {_name_of(timeout)}")
+        raise TypeError(f"{name}: must be a number of seconds, not {_name_of(timeout)}")
     if not timeout <= MAX_SECONDS:  # refuses NaN too
-        raise ValueError(f"timeout: must be at most {MAX_SECONDS:,.0f} seconds, not {timeout}")
+        raise ValueError(f"{name}: must be at most {MAX_SECONDS:,.0f} seconds, not {timeout}")
     return max(float(timeout), 0.0)
 
 
@@ -475,7 +476,7 @@ class Options:
         cookies: mapping or the text of a Cookie header.
         origin: value of the Origin header; none is sent unless set.
         subprotocols: names offered, best first (RFC 6455, section 1.9).
-        credentials: sent as query parameters.
+        credentials: sent as query parameters; a callable is asked at each connect.
         ssl_context: for ``wss``; default: verification against the system's authorities.
         server_hostname: name or IP address for SNI, and to be found in the certificate; default: the URL's.
             For ``wss`` only, and not for where a redirect leads to another origin.
@@ -503,11 +504,17 @@ class Options:
             (``QueueFull``) or ``"drop_oldest"`` (counted, and given to ``on_dropped``).
         compression: ``"deflate"`` or ``Deflate(...)`` offers permessage-deflate (RFC 7692), which the server
             may decline; ``None``: none.
-        reconnect: must be off in this version.
+        reconnect: ``Reconnect(...)``, or ``True`` for its defaults: a lost connection is opened again.
+        delivery: with ``reconnect``, what becomes of messages that were written and may not have arrived:
+            ``"at_most_once"`` hands them back, ``"at_least_once"`` sends them again.
+        max_in_doubt_bytes: bound of those; beyond it, ``"at_least_once"`` writes nothing until the peer has
+            answered a ping, and ``"at_most_once"`` forgets the oldest.
         callback_executor: runs the callbacks, still in order; ``None``: the reader thread does.
         json_dumps, json_loads: serializer of ``send_json`` and ``recv_json``.
         on_open(conn), on_message(conn, message), on_close(conn, code, reason), on_error(conn, exception):
             callbacks, run in order on the reader thread or the ``callback_executor``.
+        on_disconnect(conn, reason), on_reconnect(conn): callbacks, with ``reconnect``: the connection is lost
+            (a ``Disconnect`` says why), and open again. What ``on_reconnect`` sends goes out before the rest.
         on_fragment(conn, data, final): in place of ``on_message`` with ``assemble=False``: each piece of a
             message, ``str`` or ``bytes``, and whether it is the last one.
         on_dropped(conn, message): called by the sending thread for each message given up.
@@ -520,7 +527,7 @@ class Options:
     cookies: Mapping[str, str] | str | None = None
     origin: str | None = None
     subprotocols: Sequence[str] = ()
-    credentials: Credentials | None = None
+    credentials: Credentials | Callable[[], Credentials] | None = None
     ssl_context: ssl.SSLContext | None = None
     server_hostname: str | None = None
     proxy: str | Proxy | ProxySource | bool | None = ProxySource.ENVIRONMENT
@@ -545,7 +552,11 @@ class Options:
     overflow: Overflow = Overflow.BLOCK
     # Or "deflate"; always a Deflate or None once checked.
     compression: Deflate | None = None
-    reconnect: bool | None = None
+    # Or True, or False; always a Reconnect or None once checked.
+    reconnect: Reconnect | None = None
+    # A member or its value; always a member once checked.
+    delivery: Delivery = Delivery.AT_MOST_ONCE
+    max_in_doubt_bytes: int = 16 * 1024 * 1024
     callback_executor: Executor | None = None
     json_dumps: Callable[[Any], str | bytes] = json.dumps
     json_loads: Callable[[str | bytes], Any] = json.loads
@@ -554,6 +565,8 @@ class Options:
     on_fragment: Callback | None = None
     on_close: Callback | None = None
     on_error: Callback | None = None
+    on_disconnect: Callback | None = None
+    on_reconnect: Callback | None = None
     on_dropped: Callback | None = None
 
     @classmethod
@@ -571,9 +584,16 @@ class Options:
         self._check_times()
         self._check_sizes()
         self._check_compression()
-        self._check_later()
+        self._check_reconnect()
         self._check_callables()
         self._check_receiving()
+
+    def present_credentials(self) -> Credentials | None:
+        """The credentials of one connect, checked; calls ``credentials`` if it is callable.
+
+        Raises whatever the callable raises, and ``TypeError`` for what it returns.
+        """
+        return _check_credentials(self.credentials() if callable(self.credentials) else self.credentials)
 
     def request_headers(self) -> Pairs:
         """The extra headers of one connect, checked; calls ``headers`` if it is callable.
@@ -595,8 +615,8 @@ class Options:
         if self.origin is not None:
             _visible("origin", self.origin)
         self._set("subprotocols", _subprotocol_names(self.subprotocols))
-        if self.credentials is not None and not isinstance(self.credentials, Credentials):
-            raise TypeError(f"credentials: must be Credentials, not {_name_of(self.credentials)}")
+        if not callable(self.credentials):
+            _check_credentials(self.credentials)
         if self.ssl_context is not None and not hasattr(self.ssl_context, "wrap_bio"):
             raise TypeError(f"ssl_context: must be ssl.SSLContext, not {_name_of(self.ssl_context)}")
         if self.server_hostname is not None:
@@ -640,15 +660,19 @@ class Options:
                 _count(name, getattr(self, name), 1)
         if self.fragment_size is not None:
             _count("fragment_size", self.fragment_size, 1)
-        try:
-            self._set("overflow", Overflow(self.overflow))
-        except ValueError:
-            known = ", ".join(repr(item.value) for item in Overflow)
-            raise ValueError(f"overflow: must be one of {known}, not {self.overflow!r}") from None
+        self._set("overflow", _member("overflow", Overflow, self.overflow))
 
-    def _check_later(self) -> None:
-        if self.reconnect is not None and self.reconnect is not False:
-            raise ValueError("reconnect: not supported in this version; must be None or False")
+    def _check_reconnect(self) -> None:
+        self._set("reconnect", _reconnect(self.reconnect))
+        self._set("delivery", _member("delivery", Delivery, self.delivery))
+        if self.reconnect is None:
+            fields_of_it = {"on_disconnect": self.on_disconnect, "on_reconnect": self.on_reconnect}
+            given = [name for name, value in fields_of_it.items() if value is not None]
+            given += ["delivery"] if self.delivery is not Delivery.AT_MOST_ONCE else []
+            if given:
+                raise ValueError(f"{given[0]}: needs reconnect")
+        elif self.socket is not None:
+            raise ValueError("socket: can't be combined with reconnect, which needs new connections")
 
     def _check_compression(self) -> None:
         self._set("compression", _deflate(self.compression))
@@ -664,7 +688,7 @@ class Options:
             raise ValueError("on_fragment: needs assemble=False; whole messages go to on_message")
 
     def _check_callables(self) -> None:
-        for name in ("on_open", "on_message", "on_fragment", "on_close", "on_error", "on_dropped"):
+        for name in _CALLBACKS:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"{name}: must be callable, not {_name_of(value)}")
@@ -711,12 +735,47 @@ def _local_address(value: object) -> tuple[str, int]:
     return text, port
 
 
+E = TypeVar("E", bound=enum.Enum)
+
+
+def _member(option: str, kind: type[E], value: object) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(repr(item.value) for item in kind)
+        raise ValueError(f"{option}: must be one of {known}, not {value!r}") from None
+
+
+def _reconnect(value: object) -> Reconnect | None:
+    if value is True:
+        return Reconnect()
+    if value is None or value is False:
+        return None
+    if isinstance(value, Reconnect):
+        return value
+    raise TypeError(f"reconnect: must be Reconnect(...), True, False or None, not {_name_of(value)}")
+
+
+def _check_credentials(value: object) -> Credentials | None:
+    if value is None or isinstance(value, Credentials):
+        return value
+    raise TypeError(
+        f"credentials: must be Credentials, or a callable that returns them, not {_name_of(value)}"
+    )
+
+
 def _deflate(value: object) -> Deflate | None:
     if value == "deflate":
         return Deflate()
     if value is None or isinstance(value, Deflate):
         return value
     raise ValueError(f"compression: must be None, 'deflate' or Deflate(...), not {value!r}")
+
+
+_CALLBACKS: Final = (
+    *("on_open", "on_message", "on_fragment", "on_close", "on_error"),
+    *("on_disconnect", "on_reconnect", "on_dropped"),
+)
 
 
 def _path(path: object) -> str | bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
-from wsclient.exceptions import QueueFull, Timeout
+from wsclient.exceptions import Disconnected, QueueFull, Timeout
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Entry, Item, message_of
 from wsclient.keepalive import Keepalive, fail_future
@@ -62,6 +64,7 @@ class Outbox:
         keepalive: knows the pings under way.
         lifecycle: knows whether the connection is open.
         overflow: what to do when the queue is full.
+        sends_again: what a lost link leaves in doubt goes out again.
         on_dropped: called on the sending thread with each message given up by ``overflow="drop_oldest"``.
     """
 
@@ -72,12 +75,14 @@ class Outbox:
         lifecycle: Lifecycle,
         *,
         overflow: Overflow,
+        sends_again: bool = False,
         on_dropped: Callable[[Message], None],
     ) -> None:
         self._queue = queue
         self._keepalive = keepalive
         self._lifecycle = lifecycle
         self._drops = overflow is Overflow.DROP_OLDEST
+        self._sends_again = sends_again
         self._on_dropped = on_dropped
         self.put: Callable[[Item, bool, float | None], None] = (
             self._put_dropping if self._drops else queue.put
@@ -93,29 +98,53 @@ class Outbox:
             assert message is not None  # marks and pings are not dropped
             self._on_dropped(message)
 
-    def put_with_receipt(self, item: str | bytes | Frame, timeout: float) -> Future[None]:
+    def put_with_receipt(
+        self, item: str | bytes | Frame, timeout: float, expire: float = math.inf
+    ) -> Future[None]:
         """Queue a message; the future tells when it is written, or that it never will be."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # what was accepted cannot be cancelled
-        entry = Entry(item, message=message_of(item), future=future)
+        self._put_entry(item, timeout, expire, future)
+        return future
+
+    def put_expiring(self, item: str | bytes | Frame, timeout: float, expire: float) -> None:
+        """Queue a message that is to be written within ``expire`` seconds, or not at all."""
+        self._put_entry(item, timeout, expire, None)
+
+    def _put_entry(
+        self, item: str | bytes | Frame, timeout: float, expire: float, future: Future[None] | None
+    ) -> None:
+        expires_at = monotonic() + expire
+        entry = Entry(item, message=message_of(item), future=future, expires_at=expires_at)
         if self._drops:
             self._put_dropping(entry)
         else:
             self._queue.put_slowly(entry, True, timeout)
-        return future
 
     def flush(self, timeout: float) -> None:
         """Wait until everything queued before is written."""
         future: Future[None] = Future()
         self._queue.put_mark(Entry(None, future=future))
-        _wait_for(future, timeout, "flush")
+        _wait_for(future, timeout, "flush", timeout)
 
     def confirm(self, timeout: float) -> float:
-        """Wait for the pong of a ping behind everything queued before."""
+        """Wait for the pong of a ping behind everything queued before.
+
+        What is sent again after a lost link goes before a new ping, which then confirms the same.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            try:
+                return self._confirm_once(max(deadline - monotonic(), 0.0), timeout)
+            except Disconnected:
+                if not self._sends_again:
+                    raise
+
+    def _confirm_once(self, timeout: float, told: float) -> float:
         entry, future = self._keepalive.ping(None)
         try:
             self._queue.put_mark(entry)
-            return _wait_for(future, timeout, "confirm")
+            return _wait_for(future, timeout, "confirm", told)
         finally:
             self._keepalive.forget(future)
 
@@ -130,10 +159,10 @@ class Outbox:
         return future
 
 
-def _wait_for(future: Future[T], timeout: float, what: str) -> T:
+def _wait_for(future: Future[T], timeout: float, what: str, told: float) -> T:
     try:
         return future.result(timeout)
     except FutureTimeout:  # before Python 3.11 not the built-in TimeoutError
         if future.done():  # at the last moment, or what it failed with is a time-out
             return future.result()
-        raise Timeout(f"{what} was not done within {timeout} s") from None
+        raise Timeout(f"{what} was not done within {told} s") from None

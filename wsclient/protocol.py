@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -26,10 +26,14 @@ class Fragment:
     Attributes:
         data: ``str`` for a text message, ``bytes`` for a binary one; only a final piece may be empty.
         final: whether it is the last one of its message.
+        number: which piece of its message it is, from 0 on.
+        lost: the connection was lost, and the rest of the message with it; then ``data`` is empty.
     """
 
     data: str | bytes
     final: bool
+    number: int = field(default=0, compare=False)
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,12 +494,13 @@ class _Message:
 class _Pieces:
     """A message that is handed on piece by piece. No piece of text ends within a character."""
 
-    __slots__ = ("_decoder", "compressed", "size")
+    __slots__ = ("_decoder", "_number", "compressed", "size")
 
     def __init__(self, first: int) -> None:
         # The reading thread owns every field.
         self.compressed = bool(first & _RSV1)
         self.size = 0  # bytes so far
+        self._number = 0  # of the next piece
         is_text = first & 0x0F == Opcode.TEXT
         self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
 
@@ -507,7 +512,8 @@ class _Pieces:
         except UnicodeDecodeError as error:
             raise _not_utf8() from error
         if data or final:
-            events.append(Fragment(data, final))
+            events.append(Fragment(data, final, self._number))
+            self._number += 1
 
 
 class _LargePayload:

@@ -7,6 +7,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from wsclient.protocol import Event, Fragment, Protocol
+from wsclient.stats import ReadCounters
 
 __all__ = ["Reader"]
 
@@ -25,6 +26,7 @@ class Reader:
     Args:
         source: where the bytes come from.
         protocol: what they mean.
+        counters: where to count; its own unless given.
         deliver: takes messages, in order; those of one read together, unless they are compressed and many.
             Where the protocol does not assemble messages, their pieces.
         control: takes one event that is not a message.
@@ -34,6 +36,7 @@ class Reader:
         self,
         source: Source,
         protocol: Protocol,
+        counters: ReadCounters | None = None,
         *,
         deliver: Callable[[list[Any]], None],
         control: Callable[[Event], None],
@@ -43,12 +46,8 @@ class Reader:
         self._deliver = deliver
         self._control = control
         self.waiting = False  # reader thread writes it; the writer's clock reads it
-        self.messages_received = 0  # reader thread; a message counts once it is complete
-
-    @property
-    def bytes_received(self) -> int:
-        """Bytes read so far."""
-        return self._protocol.bytes_received
+        self.is_within = False  # reader thread: the last piece that was handed over was not a final one
+        self.counters = counters or ReadCounters()
 
     def run(self) -> None:
         """Read until the stream ends. Raises ``OSError`` when it breaks."""
@@ -74,6 +73,7 @@ class Reader:
         self.waiting = True
         count = self._source.recv_into(buffer)
         self.waiting = False
+        self.counters.bytes_received += count
         return count or None
 
     def _dispatch(self, events: list[Any]) -> None:
@@ -90,6 +90,9 @@ class Reader:
 
     def _hand_over(self, messages: list[Any]) -> None:
         if messages:
-            whole = messages if self._protocol.assembles else [piece for piece in messages if piece.final]
-            self.messages_received += len(whole)
+            whole = messages
+            if not self._protocol.assembles:
+                whole = [piece for piece in messages if piece.final]
+                self.is_within = not messages[-1].final
+            self.counters.messages_received += len(whole)
             self._deliver(messages)

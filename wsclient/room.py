@@ -25,6 +25,7 @@ class Room:
     __slots__ = (
         "_entries",
         "_held",
+        "_is_held_back",
         "_large_bytes",
         "_large_count",
         "_reserve",
@@ -47,6 +48,7 @@ class Room:
         self._large_bytes = 0  # mutex
         self._large_count = 0  # mutex
         self._entries = 0  # mutex: entries in the queue
+        self._is_held_back = False  # mutex: nobody gets a ticket without it
 
     @property
     def has_entries(self) -> bool:
@@ -100,8 +102,20 @@ class Room:
         except IndexError:  # the pool is empty, or producers on the fast path were quicker
             pass
 
+    def hold_back(self) -> None:
+        """Keep the tickets from the fast path until ``let_go``, whoever publishes them."""
+        self._is_held_back = True
+        self._spare, self._reserve = self._spare + self._reserve, 0
+        self.withdraw()
+
+    def let_go(self) -> None:
+        """End what ``hold_back`` began."""
+        self._is_held_back = False
+
     def publish(self) -> None:
         """Give all spare tickets to the pool, that is, to the fast path."""
+        if self._is_held_back:
+            return
         self.pool.extend(repeat(None, self._spare))
         self._spare = 0
 

@@ -25,18 +25,20 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, TypeVar
 
+from wsclient.admission import Admission
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
-from wsclient.exceptions import QueueFull, SendTimeout
+from wsclient.exceptions import SendTimeout
 from wsclient.fragments import FragmentLane, StreamSource, stop_streams
 from wsclient.frames import Frame, Opcode
-from wsclient.front import Front
-from wsclient.items import Batch, Entry, Item, is_message
+from wsclient.front import Flow, Front
+from wsclient.items import Batch, Entry, Item
 from wsclient.options import Overflow
 from wsclient.room import Room
-from wsclient.waiting_line import Outcome, Waiter, WaitingLine
+from wsclient.waiting_line import Outcome, WaitingLine
 
 __all__ = ["QueueState", "SendQueue"]
 
@@ -82,8 +84,8 @@ class SendQueue(queue.Queue[Item]):
         self._share = self._room.share
         self._take_ticket = self._room.pool.pop
         self._append = self.queue.append
-        self._overflow = overflow
         self._max_batch = max_batch
+        self._max_bytes = max_bytes
         self.refuse = refuse
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
@@ -92,26 +94,18 @@ class SendQueue(queue.Queue[Item]):
         self._line = WaitingLine(self.mutex)
         self.control = ControlLane(self.mutex, self._bell)
         self._lane = FragmentLane(fragment_size)  # mutex
-        self._front = Front(
+        self.front = Front(
             self.queue, self._room, self._line, self._lane, enter=self._enter, max_batch=max_batch
         )
+        self.admission = Admission(self._room, self._line, self.front, enter=self._enter, overflow=overflow)
         self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
-        self.dropped = 0  # mutex: messages given up by overflow="drop_oldest"
 
     # -- producers: any thread ------------------------------------------------------------------------
 
     def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
-        """Accept one item, or raise. Thread-safe.
-
-        With ``block`` and ``overflow="block"`` it waits for room up to ``timeout`` seconds, or without limit.
-
-        Raises:
-            SendTimeout: no room within ``timeout``.
-            QueueFull: no room, and no waiting.
-            ConnectionClosed: the queue was closed before the item was accepted.
-        """
+        """Accept one item, waiting up to ``timeout`` seconds, or raise ``SendTimeout`` or ``QueueFull``."""
         if len(item) <= self._share:
             try:
                 self._take_ticket()
@@ -137,10 +131,12 @@ class SendQueue(queue.Queue[Item]):
 
     def put_slowly(self, item: Item, block: bool, timeout: float | None) -> None:
         """As ``put``, always through the mutex: for entries, large messages, and a full queue."""
-        waiter = self._when_open(lambda: self._admit_or_queue_up(item, block))
+        # A future's callback would wait for itself: it runs on the writer thread.
+        may_wait = block and threading.get_ident() != self._writer_ident
+        waiter = self._when_open(lambda: self.admission.admit(item, may_wait))
         if waiter is None:
             return
-        outcome = self._line.wait(waiter, timeout, self._front.serve_line)
+        outcome = self._line.wait(waiter, timeout, self.front.serve_line)
         if outcome is Outcome.WAITING:
             raise SendTimeout(f"the send queue stayed full for {timeout} s; the message was not accepted")
         if outcome is Outcome.REFUSED:
@@ -150,27 +146,10 @@ class SendQueue(queue.Queue[Item]):
         if not self._barred:
             with self.mutex:
                 if self._state is QueueState.OPEN:
-                    return action()
+                    admitted = action()
+                    self._bell.ring()  # for what goes ahead
+                    return admitted
         self.refuse()
-
-    def _admit_or_queue_up(self, item: Item, block: bool) -> Waiter | None:
-        return None if not self._line and self._admit(item) else self._queue_up(item, block)
-
-    def _queue_up(self, item: Item, block: bool) -> Waiter:
-        by_writer = threading.get_ident() == self._writer_ident  # a future's callback would wait for itself
-        if not block or by_writer or self._overflow is not Overflow.BLOCK:
-            if not self._line:
-                self._room.publish()
-            raise QueueFull(f"the send queue is full: {len(self.queue)} messages are waiting")
-        waiter = self._line.join(item)
-        self._room.withdraw()  # first come, first served: nobody overtakes on the fast path
-        return waiter
-
-    def _admit(self, item: Item) -> bool:
-        if not self._room.take(len(item)):
-            return False
-        self._enter(item)
-        return True
 
     def _enter(self, item: Item) -> None:
         self._room.entered(item)
@@ -179,37 +158,16 @@ class SendQueue(queue.Queue[Item]):
 
     def put_mark(self, entry: Entry) -> None:
         """Queue something that is no message and needs no room, behind everything accepted so far."""
-        self._when_open(lambda: self._enter(entry))
+        self._when_open(lambda: self.admission.admit_mark(entry))
 
-    def put_stream(self, opcode: Opcode) -> StreamSource:
-        """Queue a message that comes in chunks, behind everything accepted so far. It needs no room here."""
-        source = StreamSource(opcode, self._lane.fragment_size or self._max_batch, self.mutex, self._bell)
-        self._when_open(lambda: self._enter_stream(source.item))
-        return source
-
-    def _enter_stream(self, item: Item) -> None:
-        self._lane.streams += 1
-        self._enter(item)
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        """Make a message that comes in chunks; its ``item`` is still to be put."""
+        size = self._lane.fragment_size or self._max_batch
+        return StreamSource(opcode, size, self._max_bytes, self.mutex, self._bell)
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
-        return self._when_open(lambda: self._admit_dropping(item))
-
-    def _admit_dropping(self, item: Item) -> list[Item]:
-        dropped: list[Item] = []
-        while not self._admit(item):
-            dropped.append(self._drop_oldest())
-        self._room.publish()
-        return dropped
-
-    def _drop_oldest(self) -> Item:
-        for position, item in enumerate(list[Item](self.queue)):
-            if is_message(item):
-                del self.queue[position]
-                self._room.left([item])
-                self.dropped += 1
-                return item
-        raise QueueFull("no message is left to drop, and there is still no room")
+        return self._when_open(lambda: self.admission.admit_dropping(item))
 
     # -- opening and closing: any thread --------------------------------------------------------------
 
@@ -226,11 +184,27 @@ class SendQueue(queue.Queue[Item]):
                 self._room.publish()
 
     def close(self, final: Frame) -> None:
-        """Refuse new items; what was accepted still goes out, then ``final``. Only the first close counts."""
+        """Refuse new items; what was accepted still goes out, then ``final``. Only the first close counts.
+
+        While the connection is lost nothing can go out: then it is a ``cut``.
+        """
         with self.mutex:
-            if self._state is QueueState.OPEN:
+            if self._state is QueueState.OPEN and self.front.flow is not Flow.NOTHING:
                 self._state = QueueState.DRAINING
                 self._final = final
+                self._shut_out()
+                return
+        if self._state is QueueState.OPEN:
+            self.cut()
+
+    def give_up(self, source: StreamSource, final: Frame) -> None:
+        """Send what stands before a stream that will not be finished, then ``final``, and nothing else."""
+        with self.mutex:
+            if self._state is not QueueState.CUT:
+                self._leftover += self.front.drop_from(source)
+                stop_streams(self._leftover)
+                self._state = QueueState.DRAINING
+                self._final = self._final or final
                 self._shut_out()
 
     def cut(self, final: Frame | None = None) -> None:
@@ -242,14 +216,48 @@ class SendQueue(queue.Queue[Item]):
             if self._state is not QueueState.CUT:
                 self._state = QueueState.CUT
                 self._bell.stick()  # before the last look: who appends after it has to look, too
-                self._leftover += self._lane.drop()
-                while self.queue:
-                    self._leftover.append(self.queue.popleft())
+                self._leftover += self.front.drop()
                 stop_streams(self._leftover)
                 self._final = final
             elif self._final is not None:
                 self._final = final
             self._shut_out()
+
+    def halt(self, final: Frame | None = None) -> list[Item]:
+        """The connection is lost: nothing leaves any more but ``final``. Items are still accepted.
+
+        Returns what stands for a stream that cannot go on. A queue that was closed before is cut.
+        """
+        with self.mutex:
+            if self._state is QueueState.OPEN:
+                broken = [] if self.front.flow is Flow.NOTHING else self.front.halt()
+                stop_streams(broken)
+                self._final = final
+                self._bell.ring()
+                return broken
+        self.cut(final)
+        return []
+
+    def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> list[Item]:
+        """The link is gone: these leave first, once there is another one.
+
+        Returns what ``on_reconnect`` sent in vain.
+        """
+        with self.mutex:
+            self.control.take()
+            self.front.put_again(in_doubt, unwritten)
+            return self.front.take_ahead()
+
+    def greet(self) -> int:
+        """There is another link: what ``on_reconnect`` sends leaves first. Returns what ``resume`` takes."""
+        with self.mutex:
+            return self.front.greet()
+
+    def resume(self, links: int) -> None:
+        """``on_reconnect`` has returned; ``links`` is what ``greet`` returned."""
+        with self.mutex:
+            self.front.resume(links)
+            self._bell.ring()
 
     def _shut_out(self) -> None:
         self._room.pool.clear()
@@ -264,7 +272,10 @@ class SendQueue(queue.Queue[Item]):
 
     def is_silent(self) -> bool:
         """Whether the close frame was taken, or there will be none."""
-        return self._state is QueueState.CUT and self._final is None
+        return self._is_shut() and self._final is None
+
+    def _is_shut(self) -> bool:
+        return self._state is QueueState.CUT or self.front.flow is Flow.NOTHING
 
     def leftover(self) -> list[Item]:
         """Return what was accepted and cut off, in order. Once the queue has ended."""
@@ -282,11 +293,14 @@ class SendQueue(queue.Queue[Item]):
         """Say that the calling thread is the writer."""
         self._writer_ident = threading.get_ident()
 
-    def take(self) -> Batch | None:
-        """Return what to write next, or ``None``: control frames, else messages, else the final frame."""
+    def take(self, messages: bool = True) -> Batch | None:
+        """Return what to write next, or ``None``: control frames, else messages, else the final frame.
+
+        Without ``messages`` those stay.
+        """
         if self.control:
             return self._take_control()
-        if (self.queue or self._lane) and (batch := self._take_messages()):
+        if messages and self.front.ready() and (batch := self._take_messages()):
             return batch
         return None if self._final is None else self._take_final()
 
@@ -301,44 +315,36 @@ class SendQueue(queue.Queue[Item]):
         with self.mutex:
             if self._state is QueueState.CUT:
                 return None
-            return self._front.take(self._state is QueueState.OPEN)
+            return self.front.take(self._state is QueueState.OPEN)
 
     def _take_final(self) -> Batch | None:
         with self.mutex:
-            self._bell.stick()  # before the last look: who appends after it finds the queue cut
+            if self._state is not QueueState.OPEN:
+                self._bell.stick()  # before the last look: who appends after it finds the queue cut
             # A pong from before the close may have come since take() looked for one.
-            draining = self._state is QueueState.DRAINING and (self.queue or self._lane)
+            draining = self._state is QueueState.DRAINING and self.front
             if self._final is None or self.control or draining:
                 return None
-            self._state = QueueState.CUT
+            if self._state is not QueueState.OPEN:
+                self._state = QueueState.CUT
             final, self._final = self._final, None
             return Batch([final], entries=False, final=True)
 
-    def wait(self, timeout: float | None) -> None:
-        """Sleep until there may be something to do, at most ``timeout`` seconds."""
-        self._bell.sleep(timeout, self._ready)
+    def wait(self, timeout: float | None, messages: bool = True) -> None:
+        """Sleep until there may be something to ``take``, at most ``timeout`` seconds."""
+        self._bell.sleep(timeout, partial(self._ready, messages))
 
-    def _ready(self) -> bool:
-        if self._state is QueueState.CUT:
+    def _ready(self, messages: bool) -> bool:
+        if self._is_shut():
             return self._final is not None
-        if self.control:
+        if self.control or (messages and self.front.ready()):
             return True
-        return self._lane.ready() if self._lane else bool(self.queue) or self._final is not None
+        return self._final is not None and not self.front
 
     def rouse(self) -> None:
         """End the writer's present or next ``wait``: its deadlines have changed. Thread-safe."""
         with self.mutex:
             self._bell.nudge()
-
-    @property
-    def high_messages(self) -> int:
-        """Messages that have waited at the same time, at most."""
-        return self._front.high_messages
-
-    @property
-    def high_bytes(self) -> int:
-        """Their payload bytes."""
-        return self._front.high_bytes
 
     def queued_bytes(self) -> int:
         """Payload bytes that wait in the queue."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from types import TracebackType
 
-from wsclient.exceptions import SendTimeout, WSClientError
+from wsclient.exceptions import Disconnected, SendTimeout, WSClientError
 from wsclient.fragments import Outcome
 from wsclient.frames import Opcode
 from wsclient.lifecycle import State
@@ -25,69 +26,81 @@ class SendStream:
     taken back. Until the end other threads' messages wait; pings, pongs and a close frame do not.
 
     Thread-safe; the chunks of several threads go out in the order in which they were accepted. What it was
-    given is not in ``Connection.unsent``, which lists whole messages: unless it ended without an exception,
-    the message did not arrive.
+    given is not in ``Connection.unsent``, which lists whole messages: that the message was written, only an
+    end without an exception says.
     """
 
     def __init__(self, session: Session, text: bool, owner: object) -> None:
-        session.check_not_forked()
-        session.threads.refuse_on_writer("send_stream")
+        if not isinstance(text, bool):
+            raise TypeError(f"text: must be bool, not {type(text).__name__}")
         self._session = session
         self._owner = owner  # keeps the Connection alive, whose end would be the end of this
         self._text = text
-        self._source = session.queue.put_stream(Opcode.TEXT if text else Opcode.BINARY)
-        self._settled = False  # any thread, once: there is nothing to abort any more
+        self._check_caller("send_stream")
+        self._source = session.parts.queue.new_stream(Opcode.TEXT if text else Opcode.BINARY)
+        try:
+            session.parts.outbox.put(self._source.item, True, session.parts.options.send_timeout)
+        except Exception:
+            self._source.withdraw()
+            raise
 
     def write(self, data: str | BytesLike, *, timeout: float | None = None) -> None:
         """Accept one piece: ``str`` in a text stream, bytes-like otherwise. Several may share a fragment.
 
         Args:
-            data: the piece; other bytes-like objects than ``bytes`` are copied.
-            timeout: seconds to wait while 256 KiB or more wait to be written, whatever ``overflow`` says; by
-                default ``send_timeout``.
+            data: the piece; other bytes-like objects than ``bytes`` are copied. One of any size is accepted
+                when nothing waits.
+            timeout: seconds to wait while there is no room for it within 256 KiB, whatever ``overflow`` says;
+                by default ``send_timeout``.
 
         Raises:
-            SendTimeout: they stayed; the piece was not accepted. The stream may go on.
+            SendTimeout: there was none; the piece was not accepted. The stream may go on.
             ConnectionClosed: the connection is closed, or ends without this message.
+            Disconnected: with ``reconnect``: it was lost in the middle of the message.
             TypeError: not the kind of data that the stream was opened for.
+            UnicodeEncodeError: text that UTF-8 cannot express.
             WSClientError: the stream has ended.
         """
         chunk = self._to_chunk(data)
         limit = self._limit(timeout)
-        self._session.check_not_forked()
-        self._session.threads.refuse_on_writer("write")
-        if chunk:
-            self._judge(self._source.put(chunk, limit), limit)
+        self._check_caller("write")
+        if chunk or not self._source.is_open():
+            outcome = self._source.put(chunk, limit)
+            if outcome is Outcome.NO_ROOM:
+                raise SendTimeout(f"the stream had no room for {limit} s; this piece was not accepted")
+            self._judge(outcome)
 
     def close(self, timeout: float | None = None) -> None:
-        """End the message, and return once its last fragment is written. Again: does nothing.
+        """End the message, and return once its last fragment is written. Again: waits for that.
 
         Args:
             timeout: seconds; by default ``send_timeout``.
 
         Raises:
-            SendTimeout: it was not written in time. It still may be: ``flush`` waits for it.
+            SendTimeout: it was not written in time. It may still be, and arrive.
             ConnectionClosed: the connection ended first.
+            Disconnected: with ``reconnect``: it was lost in the middle of the message.
         """
-        if self._settled:
-            return
-        self._session.check_not_forked()
-        self._session.threads.refuse_on_writer("close")
+        self._check_caller("close")
         limit = self._limit(timeout)
-        self._settled = True
-        self._judge(self._source.end(), limit)
+        if self._source.end() is Outcome.STOPPED:
+            self._judge(Outcome.STOPPED)
         try:
             self._source.receipt.result(limit)
         except FutureTimeout:
             if not self._source.receipt.done():
                 raise SendTimeout(f"the end of the stream was not written within {limit} s") from None
-            self._source.receipt.result()
+        except Disconnected:
+            self._judge(Outcome.STOPPED)
 
     def abort(self) -> None:
-        """Give the message up and end the connection with code 1011, once what is under way is written."""
-        if not self._settled:
-            self._settled = True
-            self._session.abandon_stream()
+        """Give the message up, and end the connection with code 1011.
+
+        What was accepted before the stream is still written; what stands behind it is unsent. After the end
+        of the stream it does nothing.
+        """
+        self._session.parts.check_not_forked()
+        self._session.abandon_stream(self._source)
 
     def __enter__(self) -> SendStream:
         return self
@@ -95,7 +108,7 @@ class SendStream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session.is_forked:
+        if self._session.parts.is_forked:
             return
         if kind is None:
             self.close()
@@ -103,16 +116,18 @@ class SendStream:
             self.abort()
 
     def __del__(self) -> None:
-        session = getattr(self, "_session", None)
-        if session is None or session.is_forked or getattr(self, "_settled", True):
+        source = getattr(self, "_source", None)
+        if source is None or self._session.parts.is_forked or not source.is_open():
             return
-        if session.lifecycle.state is not State.OPEN:
-            return
-        from_anywhere(session.abandon_stream)  # first, for the warning may be an error
+        from_anywhere(partial(self._session.abandon_stream, source))  # first: the warning may be an error
         warnings.warn(f"unfinished stream on {self._owner!r}", ResourceWarning, source=self, stacklevel=2)
 
+    def _check_caller(self, what: str) -> None:
+        self._session.parts.check_not_forked()
+        self._session.threads.refuse_on_writer(what)
+
     def _limit(self, timeout: float | None) -> float:
-        return self._session.options.send_timeout if timeout is None else check_timeout(timeout)
+        return self._session.parts.options.send_timeout if timeout is None else check_timeout(timeout)
 
     def _to_chunk(self, data: object) -> bytes:
         if self._text:
@@ -127,10 +142,10 @@ class SendStream:
             hint = "; open it with text=True for str" if isinstance(data, str) else ""
             raise TypeError(f"a binary stream takes bytes-like, not {type(data).__name__}{hint}") from None
 
-    def _judge(self, outcome: Outcome, limit: float) -> None:
-        if outcome is Outcome.NO_ROOM:
-            raise SendTimeout(f"the stream took nothing for {limit} s; this piece was not accepted")
+    def _judge(self, outcome: Outcome) -> None:
         if outcome is Outcome.ENDED:
             raise WSClientError("the stream has ended: open another one for another message")
         if outcome is Outcome.STOPPED:
-            self._session.refuse()
+            if self._session.parts.lifecycle.state in (State.OPEN, State.RECONNECTING):
+                self._source.receipt.result(0)
+            self._session.parts.refuse()

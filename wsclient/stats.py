@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Stats", "WriteCounters"]
+__all__ = ["ReadCounters", "Stats", "WriteCounters"]
+
+
+class ReadCounters:
+    """Counts of the reader thread, which alone changes them."""
+
+    __slots__ = ("bytes_received", "messages_received", "reconnects")
+
+    def __init__(self) -> None:
+        self.messages_received = 0
+        self.bytes_received = 0
+        self.reconnects = 0
 
 
 class WriteCounters:
     """Counts of the writer thread, which alone changes them."""
 
-    __slots__ = ("bytes_sent", "frames_sent", "max_frames_per_write", "messages_sent", "writes")
+    __slots__ = ("bytes_sent", "expired", "frames_sent", "max_frames_per_write", "messages_sent", "writes")
 
     def __init__(self) -> None:
         self.messages_sent = 0
@@ -18,6 +29,7 @@ class WriteCounters:
         self.bytes_sent = 0
         self.writes = 0
         self.max_frames_per_write = 0
+        self.expired = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,9 @@ class Stats:
         max_queued_messages: most messages that the writer found in the queue.
         max_queued_bytes: most payload bytes that it found there.
         dropped_messages: messages given up by ``overflow="drop_oldest"``.
+        expired_messages: messages that were not written before they expired.
+        reconnects: how often the connection was opened again.
+        in_doubt_bytes: with ``reconnect``: what was written and may not have arrived; 64 more a message.
         received_waiting: received messages that nobody has taken yet.
         discarded_messages: received messages that found no room after ``close()`` was called.
         pings_sent: pings written, the connection's own and the application's.
@@ -60,6 +75,9 @@ class Stats:
     max_queued_messages: int
     max_queued_bytes: int
     dropped_messages: int
+    expired_messages: int
+    reconnects: int
+    in_doubt_bytes: int
     received_waiting: int
     discarded_messages: int
     pings_sent: int

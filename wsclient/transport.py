@@ -100,6 +100,11 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def is_refused_certificate(error: BaseException) -> bool:
+    """Whether an attempt failed because the server's certificate was refused: trying again cannot help."""
+    return isinstance(error.__cause__, ssl.SSLCertVerificationError)
+
+
 @functools.cache
 def default_context() -> ssl.SSLContext:
     """Verified defaults. One for all connections: each would cost 20 ms and the memory of all authorities."""

@@ -13,10 +13,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Protocol, cast
 
-from wsclient.exceptions import WSClientError
+from wsclient.exceptions import SendTimeout, WSClientError
 from wsclient.frames import Outgoing, encode_batch, fully_written
-from wsclient.items import Batch, Entry, Item, ends_message
-from wsclient.keepalive import Keepalive, resolve_future
+from wsclient.items import Batch, Entry, Item, ends_message, is_message, restored
+from wsclient.keepalive import Keepalive, fail_future, resolve_future
+from wsclient.ledger import Ledger
 from wsclient.send_queue import SendQueue
 from wsclient.stats import WriteCounters
 
@@ -45,10 +46,13 @@ class Writer:
         queue: where the items come from.
         sink: where the bytes go.
         keepalive: pings and their clock.
+        counters: where to count; its own unless given.
         write_timeout: seconds without a byte of progress after which the peer is dead; ``None`` for no limit.
         end_by: tells when (monotonic) the connection is ended by force; infinity while it is open.
         peer_silent: tells whether the reader is waiting and there is nothing to read.
         compress: what the extension makes of a batch, frame by frame (RFC 7692); ``None`` without one.
+        ledger: keeps what was written and may not have arrived; ``None`` when nobody wants to know.
+        on_expired: called with each message that was not written before it expired.
         on_final: called when the close frame has been written.
         on_failure: called when this thread gives up; it writes nothing after that.
     """
@@ -58,11 +62,14 @@ class Writer:
         queue: SendQueue,
         sink: Sink,
         keepalive: Keepalive,
+        counters: WriteCounters | None = None,
         *,
         write_timeout: float | None,
         end_by: Callable[[], float],
         peer_silent: Callable[[], bool],
         compress: Callable[[Sequence[Outgoing]], list[Outgoing]] | None = None,
+        ledger: Ledger | None = None,
+        on_expired: Callable[[str | bytes], None] = lambda message: None,
         on_final: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -75,7 +82,10 @@ class Writer:
         self._compress = compress
         self._on_final = on_final
         self._on_failure = on_failure
-        self.counters = WriteCounters()
+        self._ledger = ledger
+        self._on_expired = on_expired
+        self._stopped = False  # set once, by the reader thread
+        self.counters = counters or WriteCounters()
         self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
         self._frames: Sequence[Outgoing] = ()  # writer thread: what goes out for all but the marks of them
         self._written = 0  # writer thread: bytes of it that are written
@@ -93,15 +103,29 @@ class Writer:
     def write_once(self) -> bool:
         """Write one batch, or wait for one. ``False`` when there will be none any more."""
         self._check_deadlines(monotonic())
-        batch = self._queue.take()
+        has_room = self._ledger is None or not self._ledger.is_full
+        batch = self._queue.take(messages=has_room)
         if batch is not None:
             self._write(batch)
             return True
-        if self._queue.ended:
+        if self.is_done():
             return False
-        nearest = min(self._keepalive.deadline, self._end_by())
-        self._queue.wait(None if nearest == math.inf else nearest - monotonic())
+        nearest = self._nearest()
+        self._queue.wait(None if nearest == math.inf else nearest - monotonic(), messages=has_room)
         return True
+
+    def _nearest(self) -> float:
+        nearest = min(self._keepalive.deadline, self._end_by())
+        return nearest if self._ledger is None else min(nearest, self._ledger.deadline)
+
+    def is_done(self) -> bool:
+        """Whether there will be nothing to write any more."""
+        return self._stopped or self._queue.ended
+
+    def stop(self) -> None:
+        """End the loop: the link is lost. Reader thread."""
+        self._stopped = True
+        self._queue.rouse()
 
     def unsent(self) -> list[Item]:
         """Return the items that were taken from the queue and not fully written, in order."""
@@ -116,9 +140,12 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         self._written = 0
+        now = monotonic()
+        if batch.entries:
+            batch.items = self._without_expired(batch.items, now)
         self._in_flight = batch.items
         whole = cast("list[Outgoing]", batch.items)
-        frames = _frames_of(batch.items, monotonic()) if batch.entries else whole
+        frames = _frames_of(batch.items, now) if batch.entries else whole
         try:
             if self._compress is not None:
                 frames = self._compress(frames)
@@ -137,9 +164,31 @@ class Writer:
             self._settle(batch.items)
         elif not batch.final:
             counters.messages_sent += len(frames)
+        if self._ledger is not None and not batch.final:
+            self._note_written(self._ledger, batch)
         if batch.final:
             self._keepalive.stop()  # no ping may follow the close frame, so there is no verdict on one
             self._on_final()
+
+    def _note_written(self, ledger: Ledger, batch: Batch) -> None:
+        messages: Sequence[Item] = batch.items
+        if batch.entries:
+            messages = [
+                kept for item in batch.items if is_message(item) and (kept := restored(item)) is not None
+            ]
+        barrier = ledger.written(messages, monotonic()) if messages else None
+        if barrier is not None:
+            self._queue.control.put_ping(barrier)
+
+    def _without_expired(self, items: list[Item], now: float) -> list[Item]:
+        expired = [item for item in items if isinstance(item, Entry) and item.expires_at <= now]
+        for item in expired:
+            self.counters.expired += 1
+            if item.future is not None:
+                fail_future(item.future, SendTimeout("the message expired before it could be written"))
+            if item.message is not None:
+                self._on_expired(item.message)
+        return [item for item in items if item not in expired] if expired else items
 
     def _settle_part(self) -> None:
         # The write has failed, but what went out before is written: nobody shall wait for that in vain.
@@ -181,6 +230,9 @@ class Writer:
     def _check_deadlines(self, now: float) -> None:
         if now >= self._end_by():
             raise DeadlinePassed("the connection was not closed in time")
+        barrier = self._ledger.due(now) if self._ledger is not None else None
+        if barrier is not None:
+            self._queue.control.put_ping(barrier)
         if now < self._keepalive.deadline:
             return
         if self._keepalive.expired(now):

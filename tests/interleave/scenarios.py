@@ -138,7 +138,8 @@ class Stage:
 
         def stream() -> None:
             try:
-                source = self.queue.put_stream(Opcode.TEXT)
+                source = self.queue.new_stream(Opcode.TEXT)
+                self.queue.put(source.item, True, None)
             except Refused:
                 return
             streamed = Streamed(name, source)
@@ -209,7 +210,9 @@ class Stage:
         show = f"written {_names(out)}, left over {_names(leftover)}, dropped {_names(self.dropped)}"
         assert came_to == told, f"accepted {_names(accepted)}; {show}"
         assert not told.keys() & set(map(id, self.refused)), f"refused {_names(self.refused)}; {show}"
-        assert self.queue.dropped == len(self.dropped), f"{self.queue.dropped} counted as dropped; {show}"
+        assert self.queue.admission.dropped == len(self.dropped), (
+            f"{self.queue.admission.dropped} counted as dropped; {show}"
+        )
         missing = [item for item in self.must_be_written if item not in self.written]
         assert not missing, f"{_names(missing)} came before the close and was not written"
 
@@ -230,9 +233,11 @@ class Stage:
     def _check_room(self) -> None:
         queue, room = self.queue, self.queue._room
         deepest = self.max_messages + self.marks
-        assert queue.high_messages <= deepest, f"{queue.high_messages} messages queued at once"
+        assert queue.front.high_messages <= deepest, f"{queue.front.high_messages} messages queued at once"
         alone = max((len(item) for item in self.written), default=0)
-        assert queue.high_bytes <= max(self.max_bytes, alone), f"{queue.high_bytes} bytes queued at once"
+        assert queue.front.high_bytes <= max(self.max_bytes, alone), (
+            f"{queue.front.high_bytes} bytes queued at once"
+        )
         assert not queue._line, "somebody is still in the waiting line"
         if queue._state is QueueState.OPEN:
             free = len(room.pool) + room._spare + room._reserve

@@ -1,0 +1,86 @@
+"""Who gets into the send queue: room, the line of those who wait for it, and what happens when there is none.
+
+Used under the mutex of the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsclient.exceptions import QueueFull
+from wsclient.front import Front
+from wsclient.items import Item
+from wsclient.options import Overflow
+from wsclient.room import Room
+from wsclient.waiting_line import Waiter, WaitingLine
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """Lets items in that come through the mutex: large ones, entries, and all of them once the queue is full.
+
+    Args:
+        room: how much more may enter.
+        line: producers that wait for room.
+        front: where items leave, and which of them go ahead of all others.
+        enter: appends an item that has got room.
+        overflow: what is done when there is none.
+    """
+
+    __slots__ = ("_enter", "_front", "_line", "_overflow", "_room", "dropped")
+
+    def __init__(
+        self,
+        room: Room,
+        line: WaitingLine,
+        front: Front,
+        *,
+        enter: Callable[[Item], None],
+        overflow: Overflow,
+    ) -> None:
+        self._room = room
+        self._line = line
+        self._front = front
+        self._enter = enter
+        self._overflow = overflow
+        self.dropped = 0  # messages given up by overflow="drop_oldest"
+
+    def admit(self, item: Item, may_wait: bool) -> Waiter | None:
+        """Let an item in, or have it queue up. Raises ``QueueFull`` when it can do neither."""
+        if self._goes_ahead(item) or (not self._line and self._admit(item)):
+            return None
+        if not may_wait or self._overflow is not Overflow.BLOCK:
+            if not self._line:
+                self._room.publish()
+            raise QueueFull(f"the send queue is full: {self._front.waiting} messages are waiting")
+        waiter = self._line.join(item)
+        self._room.withdraw()  # first come, first served: nobody overtakes on the fast path
+        return waiter
+
+    def admit_dropping(self, item: Item) -> list[Item]:
+        """Let an item in, giving up the oldest ones for it; return those."""
+        dropped: list[Item] = []
+        if not self._goes_ahead(item):
+            while not self._admit(item):
+                dropped.append(self._front.drop_oldest())
+            self.dropped += len(dropped)
+            self._room.publish()
+        return dropped
+
+    def admit_mark(self, item: Item) -> None:
+        """Let something in that needs no room."""
+        if not self._goes_ahead(item):
+            self._enter(item)
+
+    def _goes_ahead(self, item: Item) -> bool:
+        if not self._front.is_greeter():
+            return False
+        self._front.put_ahead(item)
+        return True
+
+    def _admit(self, item: Item) -> bool:
+        if not self._room.take(len(item)):
+            return False
+        self._enter(item)
+        return True

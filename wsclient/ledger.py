@@ -1,0 +1,121 @@
+"""What was written and may not have arrived: kept until a pong shows that the peer has read beyond it.
+
+A pong answers a ping, and the pings here are *barriers*: they go out behind messages, so that their pongs say
+that the peer's WebSocket layer has processed those. One rides along whenever so many bytes were written, and
+one follows when the connection has been idle for a moment.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+from wsclient.items import Entry, Item, ends_message
+
+__all__ = ["Ledger"]
+
+_BARRIER_BYTES = 1 << 18  # written since the last barrier before the next one rides along
+_ITEM_BYTES = 64  # what a message takes beside its payload, so that empty ones are bounded, too
+_MAX_BARRIERS = 64  # under way; a peer that answers no pings shall not pile them up
+_IDLE_SECONDS = 0.1  # ... or since the last write, when nothing follows
+
+Barrier = Callable[[], "tuple[Entry, Future[float]]"]
+
+
+class Ledger:
+    """Written messages of one connection, across its links.
+
+    Args:
+        max_bytes: what it holds at most.
+        keeps: what does not fit keeps the writer waiting; otherwise the oldest is forgotten, and counted.
+        ping: makes a barrier.
+        on_room: called on the reader thread when there is room again.
+    """
+
+    def __init__(self, max_bytes: int, *, keeps: bool, ping: Barrier, on_room: Callable[[], None]) -> None:
+        self._max_bytes = max_bytes
+        self._barrier_bytes = min(_BARRIER_BYTES, max(max_bytes // 2, 1))
+        self._keeps = keeps
+        self._ping = ping
+        self._on_room = on_room
+        self._mutex = threading.Lock()
+        self._batches: deque[tuple[int, Sequence[Item], int]] = deque()  # _mutex: number, items, bytes
+        self._bytes = 0  # _mutex
+        self._number = 0  # writer thread: batches written so far
+        self._barriers = 0  # _mutex: barriers under way
+        self._unfenced_bytes = 0  # writer thread
+        self.deadline = math.inf  # writer thread: when an idle connection gets its barrier
+        self.forgotten = 0  # writer thread: messages that found no room, since the last `take`
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing may be written before a pong comes."""
+        return self._keeps and self._bytes >= self._max_bytes
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in doubt now."""
+        return self._bytes
+
+    def written(self, items: Sequence[Item], now: float) -> Entry | None:
+        """Note a batch that is written; return a barrier to send behind it, if it is time. Writer thread."""
+        size = sum(map(len, items)) + _ITEM_BYTES * len(items)
+        with self._mutex:
+            self._number += 1
+            self._batches.append((self._number, items, size))
+            self._bytes += size
+            while not self._keeps and self._bytes > self._max_bytes and len(self._batches) > 1:
+                self._forget()
+        self._unfenced_bytes += size
+        if self._unfenced_bytes >= self._barrier_bytes and self._barriers < _MAX_BARRIERS:
+            return self._barrier()
+        self.deadline = now + _IDLE_SECONDS
+        return None
+
+    def _forget(self) -> None:
+        _, items, size = self._batches.popleft()
+        self._bytes -= size
+        self.forgotten += sum(map(ends_message, items))
+
+    def due(self, now: float) -> Entry | None:
+        """Return the barrier for a connection that has become idle. Writer thread."""
+        if now < self.deadline:
+            return None
+        self.deadline = math.inf
+        return self._barrier() if self._barriers < _MAX_BARRIERS else None
+
+    def _barrier(self) -> Entry:
+        with self._mutex:
+            self._barriers += 1
+        entry, pong = self._ping()
+        pong.add_done_callback(partial(self._answered, self._number))
+        self._unfenced_bytes = 0
+        self.deadline = math.inf
+        return entry
+
+    def _answered(self, number: int, pong: Future[float]) -> None:
+        # Reader thread. A barrier of a lost link fails instead.
+        with self._mutex:
+            self._barriers -= 1
+            if pong.cancelled() or pong.exception() is not None:
+                return
+            was_full = self.is_full
+            while self._batches and self._batches[0][0] <= number:
+                self._bytes -= self._batches.popleft()[2]
+            has_room = was_full and not self.is_full
+        if has_room:
+            self._on_room()
+
+    def take(self) -> list[Item]:
+        """Empty it: return what is in doubt, in order. Once the writer of the link has ended."""
+        with self._mutex:
+            items = [item for _, batch, _ in self._batches for item in batch]
+            self._batches.clear()
+            self._bytes = 0
+        self._unfenced_bytes = self.forgotten = 0
+        self.deadline = math.inf
+        return items

@@ -1,0 +1,171 @@
+"""From a lost link to the next one: what the reader thread does in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+from wsclient.exceptions import Disconnected
+from wsclient.handshake import Upgraded
+from wsclient.items import messages_of, restored
+from wsclient.lifecycle import ClosedBy, Lifecycle
+from wsclient.link import Link
+from wsclient.parts import Parts, fail_streams
+from wsclient.protocol import Fragment
+from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect, failed_attempt
+from wsclient.transport import is_refused_certificate
+from wsclient.writer import PeerStalled
+
+__all__ = ["Recovery"]
+
+_WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
+
+
+class Recovery:
+    """Opens a lost connection again. Every method and field belongs to the reader thread.
+
+    Args:
+        parts: of the connection.
+        policy: when, and how often.
+        dial: makes one attempt, or raises.
+        attach: makes a link of what came of it, and starts its writer; raises when it cannot.
+        detached: called when there is no link any more.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        policy: Reconnect,
+        *,
+        dial: Callable[[], Upgraded],
+        attach: Callable[[Upgraded], Link],
+        detached: Callable[[], None],
+    ) -> None:
+        self._parts = parts
+        self._policy = policy
+        self._dial = dial
+        self._attach = attach
+        self._detached = detached
+        self._opened_at = monotonic()
+        self._attempt = 0  # failed ones in a row, those of links that were lost at once among them
+        self._delay = 0.0  # before the last attempt
+
+    def next(self, link: Link) -> Link | None:
+        """Return the link after ``link``, which has ended; ``None`` when that was the connection's end."""
+        if not self._parts.lifecycle.recovers:
+            return None
+        if monotonic() - self._opened_at > self._delay:
+            self._attempt = 0
+        reason = self._detach(link)
+        if reason is None:
+            self._parts.lifecycle.give_up()
+            return None
+        self._parts.log.info("lost: %s: %s", reason.kind.value, reason.text)
+        self._parts.runner.call(partial(self._parts.callbacks.disconnected, reason))
+        found = self._try_again(reason)
+        if found is None:
+            self._parts.lifecycle.give_up()
+        return found
+
+    def _try_again(self, reason: Disconnect) -> Link | None:
+        while self._wants(reason):
+            self._delay = self._policy.delay(self._attempt, reason.retry_after)
+            if not self._parts.lifecycle.pause(self._delay):
+                return None
+            self._attempt += 1
+            try:
+                return self._reopen()
+            except Exception as error:
+                reason = failed_attempt(error, self._attempt, is_refused_certificate(error))
+                self._parts.log.info("attempt %d failed: %s", self._attempt, error)
+        return None
+
+    def _wants(self, reason: Disconnect) -> bool:
+        most = self._policy.max_attempts
+        if most is not None and self._attempt >= most:
+            return False
+        return self._parts.lifecycle.recovers and self._parts.callbacks.wants_retry(
+            self._policy.retry, reason
+        )
+
+    # -- leaving a link -------------------------------------------------------------------------------
+
+    def _detach(self, link: Link) -> Disconnect | None:
+        parts = self._parts
+        link.transport.shutdown()
+        parts.stop_writing()
+        link.writer.stop()
+        link.thread.join(_WRITER_GRACE)
+        if link.thread.is_alive():  # a callback of a future that does not return: there can't be two writers
+            return None
+        unwritten = link.writer.unsent()
+        fail_streams(unwritten)
+        forgotten = parts.ledger.forgotten if parts.ledger else 0
+        in_doubt = parts.ledger.take() if parts.ledger else []
+        again = in_doubt if parts.options.delivery is Delivery.AT_LEAST_ONCE else []
+        kept = [whole for item in unwritten if (whole := restored(item)) is not None]
+        in_vain = parts.queue.put_again(again, kept)
+        fail_streams(in_vain)
+        if link.reader.is_within and not parts.callbacks.take_messages:
+            parts.inbox.put_last(Fragment(b"", final=True, lost=True))
+        parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
+        link.leave()
+        self._detached()
+        handed_back = () if again else messages_of(in_doubt)
+        return _reason(parts.lifecycle, handed_back, messages_of(in_vain), forgotten, self._attempt)
+
+    # -- entering the next ----------------------------------------------------------------------------
+
+    def _reopen(self) -> Link | None:
+        upgraded = self._dial()
+        link = self._attach(upgraded)
+        if not self._parts.lifecycle.reopen():
+            link.writer.stop()
+            link.thread.join()
+            link.leave()
+            self._detached()
+            return None
+        self._opened_at = monotonic()
+        self._parts.read.reconnects += 1
+        self._parts.log.info("open again")
+        links = self._parts.queue.greet()
+        if self._parts.callbacks.greets_again:
+            self._parts.runner.call(partial(self._greet, links))
+        else:
+            self._parts.queue.resume(links)
+        return link
+
+    def _greet(self, links: int) -> None:
+        self._parts.queue.front.begin_greeting()
+        try:
+            self._parts.callbacks.reconnected()
+        finally:
+            self._parts.queue.resume(links)
+
+
+def _reason(
+    lifecycle: Lifecycle,
+    in_doubt: tuple[str | bytes, ...],
+    unsent: tuple[str | bytes, ...],
+    forgotten: int,
+    attempt: int,
+) -> Disconnect:
+    return Disconnect(
+        kind=_kind(lifecycle),
+        code=lifecycle.code,
+        text=lifecycle.reason,
+        error=lifecycle.cause,
+        attempt=attempt,
+        in_doubt=in_doubt,
+        forgotten=forgotten,
+        unsent=unsent,
+    )
+
+
+def _kind(lifecycle: Lifecycle) -> DisconnectKind:
+    if lifecycle.failed:
+        return DisconnectKind.PROTOCOL_ERROR
+    if lifecycle.closed_by is ClosedBy.PEER:
+        return DisconnectKind.CLOSED_BY_SERVER
+    return DisconnectKind.KEEPALIVE if isinstance(lifecycle.cause, PeerStalled) else DisconnectKind.LOST
