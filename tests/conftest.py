@@ -21,10 +21,6 @@ from websockets.exceptions import ConnectionClosed
 
 JOIN_SECONDS = 5.0
 
-# A limit of time for each example would be a timing assertion. (Under CI, Hypothesis has a profile like this.)
-if "CI" not in os.environ:
-    settings.register_profile("no deadline", deadline=None)
-    settings.load_profile("no deadline")
 HOST = "127.0.0.1"
 
 # A limit of time for each example would be a timing assertion. Under CI, Hypothesis has a profile like this.

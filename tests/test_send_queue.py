@@ -979,3 +979,58 @@ def test_whenever_it_ends_all_that_was_accepted_is_accounted_for(
         finals = [item for item in crowd.taken if isinstance(item, Frame)]
         assert len(finals) <= 1
         assert not finals or crowd.taken[-1] is finals[0]
+
+
+# ------------------------------------------------------------------------------------ from link to link
+
+
+def lose(queue: SendQueue, in_doubt: list[Item], unwritten: list[Item]) -> None:
+    queue.halt()
+    queue.put_again(in_doubt, unwritten)
+    queue.resume(queue.greet())
+
+
+def test_a_loss_in_the_middle_of_sending_again_keeps_the_order() -> None:
+    """What was under way, then, stands between what was written by now and what was still to be sent again."""
+    queue = queue_of(max_batch=2)
+    put_all(queue, "7")
+    lose(queue, ["1", "2", "3", "4", "5"], ["6"])
+    assert take(queue) == ["1", "2"]
+    assert take(queue) == ["3", "4"]
+    lose(queue, ["1", "2"], ["3", "4"])
+    lose(queue, [], [])
+    assert [item for _ in range(5) for item in take(queue)] == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_a_loss_behind_all_that_was_sent_again() -> None:
+    queue = queue_of(max_batch=1)
+    put_all(queue, "3")
+    lose(queue, ["1"], ["2"])
+    assert take(queue) == ["1"]
+    assert take(queue) == ["2"]
+    lose(queue, ["1"], ["2"])
+    assert [take(queue), take(queue), take(queue)] == [["1"], ["2"], ["3"]]
+
+
+def test_nothing_leaves_between_two_links_but_the_last_frame() -> None:
+    queue = queue_of()
+    put_all(queue, "a")
+    queue.halt(CLOSE)
+    put_all(queue, "b")
+    assert take(queue) == [CLOSE]
+    assert queue.take() is None
+    assert queue.is_silent()
+    queue.resume(queue.greet())
+    assert take(queue) == ["a", "b"]
+
+
+def test_a_greeting_that_ends_after_its_link_changes_nothing() -> None:
+    queue = queue_of()
+    queue.halt()
+    links = queue.greet()
+    queue.halt()
+    put_all(queue, "a")
+    queue.resume(links)
+    assert queue.take() is None
+    queue.resume(queue.greet())
+    assert take(queue) == ["a"]

@@ -161,8 +161,10 @@ class Front:
 
     def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
         """Have items leave before everything that waits, in order."""
+        # What was under way came off the first of the two lanes that is not empty: it goes back in front of it.
+        lane = self._in_doubt or self._again
+        lane.extendleft(reversed(unwritten))
         self._in_doubt.extendleft(reversed(in_doubt))
-        self._again.extendleft(reversed(unwritten))
 
     def take_in_doubt(self) -> list[Item]:
         """Take back what was written before and was to be written again."""

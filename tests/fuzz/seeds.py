@@ -57,7 +57,7 @@ def _decoder() -> Iterator[bytes]:
         yield decoder_input(stream, agreement=1, way=2, limit=1, cuts=[3, 10])
     for stream in _compressed_streams():
         yield decoder_input(stream, agreement=1, way=1)
-        yield decoder_input(stream, agreement=1, way=2, limit=3, cuts=[10])
+        yield decoder_input(stream, agreement=1, way=2, limit=4, cuts=[10])
         yield decoder_input(stream, agreement=2, way=3, limit=3)
 
 
