@@ -3,7 +3,7 @@
 #   PYTHON=python3.12         which interpreter; a change rebuilds the virtual environment
 #   VENV=.venv                where the virtual environment goes
 #   SECONDS=60                how long to fuzz
-#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS    passed on
+#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS    passed on
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +11,7 @@ PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
+NETNS_ARGS ?=
 SECONDS ?= 60
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -24,7 +25,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz
+.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -78,6 +79,13 @@ fuzz: $(READY) ## look for bytes of a server that break the decoder, with atheri
 	    --only-binary atheris --use-pep517 --editable '.[fuzz]' || { echo "make: atheris cannot be installed on" \
 	    "Python $(VERSION) here: it comes for 3.10 to 3.13 on Linux: make fuzz PYTHON=python3.12" >&2; exit 1; }
 	@PYTHONPATH=tests $(RUN) -m fuzz --seconds $(SECONDS)
+
+reliability: $(READY) ## faults of every kind, every message accounted for; writes docs/reliability.md
+	@$(RUN) -m tests.reliability all
+
+netns: $(READY) ## loss, delay and a pulled cable between two network namespaces (root)
+	@$(RUN) -m tests.reliability loss --hold $(NETNS_ARGS)
+	@$(RUN) -m tests.reliability unplug --hold $(NETNS_ARGS)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov

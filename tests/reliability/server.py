@@ -20,7 +20,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
 
 from benchmarks.messages import Garbled, parse
 from reliability.journal import Journal, Kind
@@ -102,15 +110,25 @@ def _obey(marks: Marks, cut: Callable[[], object], end: Callable[[], object]) ->
     end()
 
 
-async def serve(options: argparse.Namespace) -> None:
+Answer = Callable[[WSUpgradeRequest, Receiver], WSListener | WSUpgradeResponseWithListener]
+
+
+def accept(request: WSUpgradeRequest, receiver: Receiver) -> WSListener:
+    """Agree to nothing but the upgrade."""
+    return receiver
+
+
+async def serve(
+    options: argparse.Namespace, answer: Answer = accept, make: type[Receiver] = Receiver
+) -> None:
     """Serve until standard input ends."""
     journal, marks = Journal(options.journal), Marks(options.marks, hold=options.hold)
     numbers, ended, open_now = itertools.count(), asyncio.Event(), set[WSTransport]()
     soon = asyncio.get_running_loop().call_soon_threadsafe
     orders = (marks, partial(soon, _cut, open_now), partial(soon, ended.set))
 
-    def listen(request: WSUpgradeRequest) -> WSListener:
-        return Receiver(next(numbers), journal, marks, open_now)
+    def listen(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
+        return answer(request, make(next(numbers), journal, marks, open_now))
 
     server = await ws_create_server(listen, options.host, options.port, enable_auto_pong=False)
     threading.Thread(target=_obey, args=orders, daemon=True).start()
@@ -123,8 +141,13 @@ def _marks(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
 
 
-def main() -> None:
-    """Read the arguments, and serve."""
+def main(answer: Answer = accept, make: type[Receiver] = Receiver) -> None:
+    """Read the arguments, and serve.
+
+    Args:
+        answer: answers an upgrade, given what is to receive.
+        make: makes what receives on one connection.
+    """
     logging.disable(logging.WARNING)  # that a client has gone is no news here
     parser = argparse.ArgumentParser(prog="python -m reliability.server")
     parser.add_argument("--journal", type=Path, required=True)
@@ -132,7 +155,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--marks", type=_marks, default=[], metavar="N,N,...")
     parser.add_argument("--hold", action="store_true")
-    asyncio.run(serve(parser.parse_args()))
+    asyncio.run(serve(parser.parse_args(), answer, make))
 
 
 if __name__ == "__main__":

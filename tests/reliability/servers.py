@@ -28,10 +28,18 @@ class VerifyingServer:
         wrapper: the command that runs the server's command, when that is not to run just here; the server
             then listens on every address that it finds.
         host: where clients find it.
+        module: what serves.
     """
 
-    def __init__(self, folder: Path, wrapper: Sequence[str] = (), host: str = HOST) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wrapper: Sequence[str] = (),
+        host: str = HOST,
+        module: str = "reliability.server",
+    ) -> None:
         self.folder = folder
+        self._module = module
         self._wrapper = wrapper
         self._host = host
         self._holder, self.port = hold_port()
@@ -73,7 +81,7 @@ class VerifyingServer:
         options = ["--marks", ",".join(map(str, marks)), *(["--hold"] if hold else [])]
         host = "0.0.0.0" if self._wrapper else self._host
         where = ["--journal", path, "--host", host, "--port", self.port]
-        command = [*self._wrapper, *python("reliability.server", *where, *options)]
+        command = [*self._wrapper, *python(self._module, *where, *options)]
         self._child = Child(command, self.folder / "errors", lambda line: self._marks.put(int(line)))
         self._child.first_line()
 
