@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from itertools import cycle, repeat
 from statistics import quantiles
 from typing import Protocol
 
@@ -53,6 +53,7 @@ _FOOTPRINT = (
     Metric("memory", "KiB each", False, 1 / _KIB),
     Metric("threads", "threads each", False),
 )
+_SCALE = (*_FOOTPRINT, Metric("setup", "ms each", False, 1e3), *_FLOODED)
 
 
 class Scenario(Protocol):
@@ -280,6 +281,40 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Many open connections in one process, all of them kept alive: what they cost, and how fast they answer.
+
+    Keepalive is as it comes, the same in both libraries: a ping every 20 s, some 50 a second here. What
+    is timed is an echo, on one connection after the other, for so long that each one pings meanwhile.
+    """
+
+    name: str
+    title: str
+    connections: int
+    adapters: tuple[str, ...] = ("wsclient", "websockets")
+    metrics: tuple[Metric, ...] = _SCALE
+    seconds: float = 25.0
+
+    def run(self, adapter: Adapter, server: str, quick: bool) -> Measured:
+        allow_many_files()
+        count = 50 if quick else self.connections
+        # The first ones pay for imports and caches, which every program has once.
+        first = [adapter.connect(f"{server}/echo") for _ in range(5)]
+        memory, threads, started = resident_bytes(), threading.active_count(), time.perf_counter()
+        connections = [adapter.connect(f"{server}/echo") for _ in range(count)]
+        setup = time.perf_counter() - started
+        for connection in connections:
+            _echo(connection, "x" * 64)
+        memory, threads = resident_bytes() - memory, threading.active_count() - threads
+        turns = cycle(connections)
+        times = _times(lambda: _echo(next(turns), "x" * 64), 1_000_000, 0.5 if quick else self.seconds)
+        for connection in first:
+            connection.close()
+        cost = {"memory": memory / count, "threads": threads / count, "setup": setup / count}
+        return cost | _percentiles(times)
+
+
+@dataclass(frozen=True)
 class Tally:
     """What the server says of messages: how many, the bytes of their frames, how many are compressed."""
 
@@ -368,5 +403,6 @@ _ALL: tuple[Scenario, ...] = (
     RoundTrip("round-trip", "round trip 64 B, idle", 64),
     FloodedPing("round-trip-flooded", "ping while 50 threads flood", 64, threads=50),
     Footprint("connections", "1,000 open connections", 1000),
+    Scale("scale", "1,000 connections, kept alive", 1000),
 )
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

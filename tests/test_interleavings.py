@@ -34,7 +34,7 @@ from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Timeout
 from wsclient.fragments import Outcome as ChunkOutcome
-from wsclient.fragments import StreamSource
+from wsclient.fragments import Phase, StreamSource
 from wsclient.frames import Frame, Opcode
 from wsclient.inbox import Inbox
 from wsclient.items import Batch, Entry, Item
@@ -391,20 +391,20 @@ PLAYS: dict[str, tuple[int, Callable[[], Play]]] = {
     "large message with time-out": (1, large_with_timeout),
     "start and close": (2, start_and_close),
     "flush": (1, flush),
-    "flush and close": (2, flush_and_close),
+    "flush and close": (1, flush_and_close),
     "no waiting": (1, no_waiting),
     "drop oldest": (2, drop_oldest),
     "pongs and pings": (2, pongs_and_pings),
-    "controls and close": (2, controls_and_close),
+    "controls and close": (1, controls_and_close),
     "rouse": (2, rouse),
     "stream and message": (1, stream_and_message),
     "two streams": (1, two_streams),
-    "stream and close": (2, stream_and_close),
+    "stream and close": (1, stream_and_close),
     "stream and cut": (1, stream_and_cut),
     "full stream": (1, full_stream),
     "pieces and cut": (3, pieces_and_cut),
     "lost and open again": (1, lost_and_open_again),
-    "lost and closed": (2, lost_and_closed),
+    "lost and closed": (1, lost_and_closed),
     "inbox: one consumer, size 1": (2, one_consumer),
     "inbox: one consumer, size 2": (2, lambda: one_consumer(size=2)),
     "inbox: two consumers, size 1": (1, two_consumers),
@@ -609,6 +609,12 @@ class CloseDoesNotWait(SendQueue):
 class _SilentSource(StreamSource):
     def _accept(self, chunk: bytes) -> ChunkOutcome:
         self._chunks.append(memoryview(chunk))
+        return ChunkOutcome.ACCEPTED
+
+    def end(self) -> ChunkOutcome:
+        with self._mutex:
+            self._chunks.append(memoryview(b""))
+            self._phase = Phase.ENDED
         return ChunkOutcome.ACCEPTED
 
 

@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from reliability.processes import ROOT, environment
+from reliability.reconnects import Sample, growth
 
 from wsclient.lifetime import LiveSet
 
@@ -163,3 +167,25 @@ def test_in_a_real_process(what: str, lines: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == lines
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it reads what Linux tells in /proc")
+@pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+def test_nothing_grows_from_link_to_link(delivery: str) -> None:
+    """The bounded form of what docs/reconnecting.md promises; the whole is 10,000."""
+    command = [sys.executable, "-m", "tests.reliability.reconnects", "--count", "400", "--delivery", delivery]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.splitlines()[-1] == "nothing grows"
+
+
+@pytest.mark.parametrize("field", ["threads", "files", "frames", "objects", "resident", "traced"])
+def test_what_grows_is_found(field: str) -> None:
+    flat = [Sample(number, 3, 9, 14, 20_000, 28 << 20, 20_000) for number in range(20)]
+    assert growth(flat) == []
+    grown = [*flat[:10], *(replace(sample, **{field: 1 << 30}) for sample in flat[10:])]
+    assert [line.split()[0] for line in growth(grown)] == [field]
+    warming_up = [replace(sample, **{field: 0}) for sample in flat[:4]] + flat[4:]
+    assert growth(warming_up) == []

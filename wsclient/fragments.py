@@ -24,7 +24,7 @@ from wsclient.exceptions import Disconnected
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Batch, Entry, Item, message_of
 
-__all__ = ["FragmentLane", "Outcome", "StreamEntry", "StreamSource", "stop_streams"]
+__all__ = ["FragmentLane", "Outcome", "Phase", "StreamEntry", "StreamSource", "stop_streams"]
 
 _STREAM_BYTES = 1 << 18  # what a stream holds between application and writer, at most
 
@@ -91,7 +91,9 @@ class StreamEntry(Entry):
         return self.source.max_bytes
 
 
-class _Phase(enum.Enum):
+class Phase(enum.Enum):
+    """How far a stream has come."""
+
     OPEN = "open"  # more chunks may come
     ENDED = "ended"  # the application has said that there are no more
     STOPPED = "stopped"  # the connection takes no more
@@ -129,7 +131,7 @@ class StreamSource:
         self._opcode = opcode
         self._chunks: deque[memoryview] = deque()
         self._size = 0
-        self._phase = _Phase.OPEN
+        self._phase = Phase.OPEN
         self._waiters: list[threading.Lock] = []  # each is released once, by whoever takes it off the list
 
     # -- any thread of the application ----------------------------------------------------------------
@@ -162,8 +164,8 @@ class StreamSource:
         return woken
 
     def _accept(self, chunk: bytes) -> Outcome:
-        if self._phase is not _Phase.OPEN:
-            return Outcome.STOPPED if self._phase is _Phase.STOPPED else Outcome.ENDED
+        if self._phase is not Phase.OPEN:
+            return Outcome.STOPPED if self._phase is Phase.STOPPED else Outcome.ENDED
         if self._size and self._size + len(chunk) > self.max_bytes:
             return Outcome.NO_ROOM
         self._chunks.append(memoryview(chunk))
@@ -174,26 +176,26 @@ class StreamSource:
     def end(self) -> Outcome:
         """Say that the message is complete."""
         with self._mutex:
-            if self._phase is not _Phase.OPEN:
-                return Outcome.STOPPED if self._phase is _Phase.STOPPED else Outcome.ENDED
+            if self._phase is not Phase.OPEN:
+                return Outcome.STOPPED if self._phase is Phase.STOPPED else Outcome.ENDED
             self._chunks.append(memoryview(b""))
-            self._phase = _Phase.ENDED
+            self._phase = Phase.ENDED
             self._bell.ring()
             return Outcome.ACCEPTED
 
     def withdraw(self) -> None:
         """It was not put: there is nothing to end."""
-        self._phase = _Phase.STOPPED
+        self._phase = Phase.STOPPED
 
     def is_open(self) -> bool:
         """Whether its end has neither been told nor made impossible."""
-        return self._phase is _Phase.OPEN
+        return self._phase is Phase.OPEN
 
     # -- under the mutex ------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Take no more chunks: the connection has ended."""
-        self._phase = _Phase.STOPPED
+        self._phase = Phase.STOPPED
         self._chunks.clear()
         self._wake_all()
         if not self.receipt.done():  # nobody but the stream's owner sees it: no callback runs here
@@ -210,7 +212,7 @@ class StreamSource:
         payload = b"".join(self._next_parts())
         self._size -= len(payload)
         self._wake_all()
-        frame = Frame(self._opcode, payload, fin=self._phase is _Phase.ENDED and not self._chunks)
+        frame = Frame(self._opcode, payload, fin=self._phase is Phase.ENDED and not self._chunks)
         self._opcode = Opcode.CONTINUATION
         return frame
 

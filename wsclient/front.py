@@ -161,7 +161,7 @@ class Front:
 
     def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
         """Have items leave before everything that waits, in order."""
-        # What was under way came off the first of the two lanes that is not empty: it goes back in front of it.
+        # What was under way came off the first of the two lanes that is not empty: it goes back there.
         lane = self._in_doubt or self._again
         lane.extendleft(reversed(unwritten))
         self._in_doubt.extendleft(reversed(in_doubt))
