@@ -2,8 +2,8 @@
 # needed once. Settings:
 #   PYTHON=python3.12         which interpreter; a change rebuilds the virtual environment
 #   VENV=.venv                where the virtual environment goes
-#   SECONDS=60                how long to fuzz
-#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS    passed on
+#   SECONDS=60                how long to fuzz (60 unless told), or to soak (600)
+#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS, SOAK_ARGS    passed on
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,8 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 NETNS_ARGS ?=
-SECONDS ?= 60
+SOAK_ARGS ?=
+SECONDS ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CREATED := $(VENV)/.created-$(VERSION)
@@ -25,7 +26,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns
+.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns soak
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -78,7 +79,10 @@ fuzz: $(READY) ## look for bytes of a server that break the decoder, with atheri
 	@$(RUN) -c 'import atheris' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check \
 	    --only-binary atheris --use-pep517 --editable '.[fuzz]' || { echo "make: atheris cannot be installed on" \
 	    "Python $(VERSION) here: it comes for 3.10 to 3.13 on Linux: make fuzz PYTHON=python3.12" >&2; exit 1; }
-	@PYTHONPATH=tests $(RUN) -m fuzz --seconds $(SECONDS)
+	@PYTHONPATH=tests $(RUN) -m fuzz --seconds $(or $(SECONDS),60)
+
+soak: $(READY) ## everything at once for SECONDS=600: mixed traffic, faults at random; nothing may grow or be lost
+	@PYTHONPATH=tests:. $(RUN) -m reliability.soak --seconds $(or $(SECONDS),600) --keep $(SOAK_ARGS)
 
 reliability: $(READY) ## faults of every kind, every message accounted for; writes docs/reliability.md
 	@$(RUN) -m tests.reliability all

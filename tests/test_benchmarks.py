@@ -269,6 +269,14 @@ class TestBench:
             assert stem.with_suffix(".svg").stat().st_size > 0
             assert stem.with_suffix(".png").stat().st_size > 0
 
+    def test_many_connections_at_a_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        done = run("-m", "benchmarks.bench", "--quick", "--only", "scale", "--json", str(path))
+        assert done.returncode == 0, done.stdout + done.stderr
+        measured = json.loads(path.read_text())["medians"]["scale"]
+        assert measured["wsclient"]["threads"] == 2
+        assert all(measured[name]["p99"] >= measured[name]["p50"] > 0 for name in ("wsclient", "websockets"))
+
     def test_an_unknown_scenario_is_refused_by_name(self) -> None:
         done = run("benchmarks/bench.py", "--only", "nonsense")
         assert done.returncode == 2

@@ -6,22 +6,24 @@ import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from test_ends import assert_clean, run
+from test_ends import assert_clean, interrupted, run
 
 import wsclient
 from wsclient.options import Overflow
 from wsclient.testing.faults import (
     FaultServer,
     accept_upgrade,
+    cut,
     read_until_close,
     reset,
     send_close,
     send_raw,
     send_text,
+    stop_reading,
     wait,
 )
 
@@ -165,3 +167,128 @@ def test_ctrl_c_in_on_dropped_leaves_no_receipt_behind() -> None:
         stalled.set()
         conn.close()
         assert all(receipt.done() for receipt in receipts)
+
+
+LATER = wsclient.Reconnect(initial_delay=3600, max_delay=3600, jitter="none")
+DELIVERIES = pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+
+
+class Ledger:
+    """What was accepted, and what a connection that is lost for good says of it."""
+
+    def __init__(self) -> None:
+        self.lost = threading.Event()
+        self.accepted: list[str | bytes] = []  # the thread of the test
+        self._handed_back: list[str | bytes] = []  # reader thread, until `lost`
+
+    def options(self, delivery: str) -> dict[str, Any]:
+        more = {"delivery": delivery, "max_in_doubt_bytes": 1 << 30, "max_queued_messages": 10_000}
+        return {"proxy": None, "reconnect": LATER, "on_disconnect": self._on_disconnect, **more}
+
+    def _on_disconnect(self, _: wsclient.Connection, reason: wsclient.Disconnect) -> None:
+        self._handed_back += reason.in_doubt
+        self.lost.set()
+
+    def check(self, conn: wsclient.Connection) -> None:
+        """Every message is somewhere, once, in order."""
+        in_doubt = self._handed_back or list(conn.in_doubt)
+        assert in_doubt, "nothing was written"
+        assert conn.unsent, "everything was written"
+        assert [*in_doubt, *conn.unsent] == self.accepted
+
+
+def messages() -> list[str]:
+    return [f"{number:08}{'x' * 1000}" for number in range(8000)]  # more than the buffers of a system take
+
+
+@DELIVERIES
+def test_what_was_whole_in_a_batch_that_was_cut_in_half_is_in_doubt(delivery: str) -> None:
+    go = threading.Event()
+    ledger = Ledger()
+    with FaultServer(accept_upgrade(), wait(go), reset(), receive_buffer=4096) as server:
+        conn = wsclient.connect(server.url, ping_interval=None, **ledger.options(delivery))
+        for message in messages():
+            conn.send(message)
+            ledger.accepted.append(message)
+        for _ in stalled(conn):
+            pass
+        go.set()
+        assert ledger.lost.wait(BOUND)
+        conn.close()
+        ledger.check(conn)
+
+
+@DELIVERIES
+def test_a_close_while_a_lost_link_is_cleared_away_loses_nothing(delivery: str) -> None:
+    go, entered, release = threading.Event(), threading.Event(), threading.Event()
+    ledger = Ledger()
+
+    def hold(_: Future[None]) -> None:
+        if go.is_set():  # the writer has found out: it gives the receipts of what was whole in its batch
+            entered.set()
+            release.wait(BOUND)
+
+    with FaultServer(accept_upgrade(), wait(go), reset(), receive_buffer=4096) as server:
+        conn = wsclient.connect(server.url, ping_interval=None, **ledger.options(delivery))
+        for message in messages():
+            conn.send_future(message).add_done_callback(hold)
+            ledger.accepted.append(message)
+        for _ in stalled(conn):
+            pass
+        go.set()
+        assert entered.wait(BOUND)
+        while conn.state is wsclient.State.OPEN:
+            assert not release.wait(0.001)
+        conn.abort()
+        release.set()
+        conn.close()
+        ledger.check(conn)
+
+
+def stalled(conn: wsclient.Connection) -> Iterator[int]:
+    """Until the peer's and the system's buffers are full, and nothing moves any more."""
+    nothing = threading.Event()
+    before, same = -1, 0
+    while same < 100:
+        yield same
+        nothing.wait(0.002)
+        now = conn.stats().bytes_sent
+        before, same = now, same + 1 if now == before else 0
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("where", ["on_disconnect", "retry"])
+def test_unsent_is_known_though_a_callback_holds_up_a_lost_connection(where: str, end: str) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(*_: object) -> bool:
+        entered.set()
+        return release.wait(BOUND)
+
+    options: dict[str, Any] = {"reconnect": LATER, "on_disconnect": hold}
+    if where == "retry":
+        options = {"reconnect": wsclient.Reconnect(retry=hold)}
+    with FaultServer(accept_upgrade(), cut()) as server:
+        conn = wsclient.connect(server.url, proxy=None, **options)
+        assert entered.wait(BOUND)
+        conn.send("x")
+        conn.close(timeout=0) if end == "close" else conn.abort()
+        try:
+            assert conn.unsent == ("x",)
+        finally:
+            release.set()
+        conn.close()
+        assert conn.unsent == ("x",)
+
+
+def test_ctrl_c_in_send_stream_leaves_no_stream_behind(recwarn: pytest.WarningsRecorder) -> None:
+    with FaultServer(accept_upgrade(), stop_reading(), receive_buffer=4096) as server:
+        conn = wsclient.connect(server.url, proxy=None, max_queued_messages=8, send_timeout=BOUND)
+        with suppress(wsclient.SendTimeout):
+            while True:
+                conn.send("x" * 1_000_000, timeout=0.5)
+        with interrupted(wsclient.Connection.send_stream):
+            conn.send_stream()
+        gc.collect()
+        conn.abort()
+    assert [str(warning.message) for warning in recwarn] == []

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from reliability.account import Identity
-from reliability.soak.command import main, report
+from reliability.document import document, load_soak
+from reliability.journal import Kind as Entry
+from reliability.servers import VerifyingServer
+from reliability.soak.command import main, report, summary
 from reliability.soak.faults import cuts_in_frames
 from reliability.soak.judge import Balance, Record, Sample, balance, growth
-from reliability.soak.names import LANES, Name, compose, identity, place
+from reliability.soak.names import ECHO_EVERY, LANES, Name, compose, identity, place
 from reliability.soak.run import Soak, soak
 from reliability.soak.traffic import Kind
 
+import wsclient
 from benchmarks.messages import parse
 
 NAME = (3, 7)
@@ -105,7 +110,7 @@ class TestGrowth:
     def test_flat_is_flat(self) -> None:
         assert all(one.is_flat for one in growth(samples()))
 
-    @pytest.mark.parametrize(("what", "by"), [("threads", 1), ("files", 1), ("memory", 1 << 18)])
+    @pytest.mark.parametrize(("what", "by"), [("threads", 2), ("files", 2), ("memory", 1 << 21)])
     def test_finds_what_grows(self, what: str, by: int) -> None:
         assert [one.what for one in growth(samples(**{what: by})) if not one.is_flat] == [what]
 
@@ -199,3 +204,44 @@ def test_what_grows_makes_the_exit_status(
 def test_refuses_no_time_at_all(seconds: str) -> None:
     with pytest.raises(SystemExit):
         main(["--seconds", seconds])
+
+
+class TestDocument:
+    def test_has_a_section_for_a_soak(self) -> None:
+        found = Soak(
+            600.0,
+            1,
+            "3",
+            tuple(samples()),
+            judged(GOOD, ARRIVED),
+            tuple(growth(samples())),
+            0,
+            {"kill": 2},
+            (),
+        )
+        text = document([], json.loads(json.dumps(summary(found))))
+        assert "600 seconds, seed 1" in text
+        assert "**0 lost**" in text
+        assert "memory: 95.4 MiB, then 95.4 MiB" in text
+        assert "make soak SECONDS=600" in text
+
+    def test_has_none_without(self, tmp_path: Path) -> None:
+        assert load_soak(tmp_path / "none.json") is None
+        assert "soak" not in document([], None)
+
+
+def test_fragments_and_compressed_messages_are_put_together(tmp_path: Path) -> None:
+    pytest.importorskip("picows")
+    with VerifyingServer(tmp_path, module="reliability.soak.server") as server:
+        server.start()
+        sent = [identity(NAME, 0, number) for number in range(3 * ECHO_EVERY)]
+        options: dict[str, Any] = {"fragment_size": 100, "compression": "deflate", "proxy": None}
+        with wsclient.connect(server.url, **options) as conn:
+            for message in sent:
+                conn.send(compose(message, 1000))
+            echoes = [conn.recv(timeout=10) for _ in range(3)]
+        assert [parse(str(echo).encode()) for echo in echoes] == sent[ECHO_EVERY - 1 :: ECHO_EVERY]
+        assert server.arrivals() == sent
+        assert server.count(Entry.GARBLED) == 0
+        server.stop()
+        assert server.errors == ""

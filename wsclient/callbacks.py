@@ -85,8 +85,12 @@ class Callbacks:
         """Hand an error that was not an error of a callback to ``on_error``."""
         self._run(self._on_error, error)
 
+    def expired(self, message: str | bytes) -> None:
+        """Runs on the writer thread."""
+        self._run(self._on_dropped, message)
+
     def dropped(self, message: str | bytes) -> None:
-        """Runs on the sending thread, whose Ctrl-C is not ours to keep; for an expired one on the writer."""
+        """Runs on the sending thread, whose Ctrl-C is not ours to keep."""
         if self._on_dropped is None:
             return
         try:

@@ -182,6 +182,7 @@ class Connection:
         """
         self._session.parts.check_not_forked()
         self._session.threads.refuse_on_writer("flush")
+        self._session.threads.refuse_while_lost("flush", self.state)
         self._session.parts.outbox.flush(check_timeout(timeout))
 
     def confirm(self, timeout: float = 10.0) -> float:
@@ -237,7 +238,6 @@ class Connection:
 
         Args:
             timeout: seconds to wait for the message to begin, and then for each piece.
-
         """
         if self._options.assemble:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")

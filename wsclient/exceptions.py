@@ -138,4 +138,4 @@ class ProtocolError(ConnectionClosed):
 
 
 class MessageTooBig(ProtocolError):
-    """The peer's message is over ``max_message_size`` bytes, inflated; the connection was failed with 1009."""
+    """The peer's message is over ``max_message_size`` bytes; the connection was failed with code 1009."""

@@ -63,6 +63,7 @@ class Front:
         self._chunk = max(1, min(_CHUNK, max_batch // room.share))
         self._ahead: deque[Item] = deque()
         self._in_doubt: deque[Item] = deque()
+        self._retired: list[Item] = []  # in doubt, and not to be written again
         self._again: deque[Item] = deque()
         self.flow = Flow.ALL
         self._greeter: int | None = None  # the thread that runs on_reconnect
@@ -110,7 +111,10 @@ class Front:
 
     def _take_from(self, lane: deque[Item]) -> Batch | None:
         items, _ = _pop_batch(lane, self._max_batch, 1)
-        return self._batch_of(self._cut(lane, items)[1], items, True)
+        batch = self._batch_of(self._cut(lane, items)[1], items, True)
+        if batch is not None:
+            batch.greeting = lane is self._ahead
+        return batch
 
     def _batch_of(self, whole: list[Item], items: list[Item], has_entries: bool) -> Batch | None:
         if whole:
@@ -166,11 +170,9 @@ class Front:
         lane.extendleft(reversed(unwritten))
         self._in_doubt.extendleft(reversed(in_doubt))
 
-    def take_in_doubt(self) -> list[Item]:
-        """Take back what was written before and was to be written again."""
-        items = list(self._in_doubt)
-        self._in_doubt.clear()
-        return items
+    def in_doubt(self) -> list[Item]:
+        """What was written before and is, or was, to be written again."""
+        return [*self._retired, *self._in_doubt]
 
     def greet(self) -> int:
         """Let leave what ``on_reconnect`` sends, and nothing else. Returns what ``resume`` wants to know."""
@@ -178,16 +180,18 @@ class Front:
         self._room.hold_back()
         return self._links
 
-    def begin_greeting(self) -> None:
-        """The calling thread runs ``on_reconnect``."""
-        self._greeter = threading.get_ident()
+    def begin_greeting(self, links: int) -> None:
+        """The calling thread runs ``on_reconnect``, unless that link is lost by now."""
+        if links == self._links:
+            self._greeter = threading.get_ident()
 
-    def resume(self, links: int) -> None:
+    def resume(self, links: int, is_open: bool) -> None:
         """``on_reconnect`` has returned: let everything leave, unless that link is lost by now."""
         if links == self._links:
             self.flow, self._greeter = Flow.ALL, None
             self._room.let_go()
-            self.serve_line()
+            if is_open:
+                self.serve_line()
 
     def is_greeter(self) -> bool:
         """Whether the calling thread runs ``on_reconnect``: what it sends goes ahead."""
@@ -223,6 +227,8 @@ class Front:
 
     def drop(self) -> list[Item]:
         """Give up everything, and hand it back in order."""
+        # What is in doubt was written, and has an account of its own.
+        self._retired += _pop_all(self._in_doubt)
         items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
         self._ahead.clear()
         self._again.clear()

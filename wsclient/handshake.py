@@ -237,11 +237,11 @@ class _Request:
         return headers
 
 
-def _asked(option: str, ask: Callable[[], T]) -> T:
+def asked(option: str, ask: Callable[[], T]) -> T:
     """What an option says at this connect; it may be a callable of the application's."""
     try:
         return ask()
-    except Exception as error:
+    except BaseException as error:  # SystemExit, too: the thread is not theirs to end
         # What its own errors say may be secret; what was found wrong with its result is not.
         fault = str(error) if str(error).startswith(f"{option}: ") else type(error).__name__
         raise HandshakeError(f"the callable of {option}= failed: {fault}") from error
@@ -351,8 +351,8 @@ class Dial:
             raise ConnectFailed(f"{self._url}: {self._stage} failed: {describe(error)}") from error
 
     def _follow(self, deadline: float) -> Upgraded:
-        credentials = _asked("credentials", self._options.present_credentials)
-        headers = _asked("headers", self._options.request_headers)
+        credentials = asked("credentials", self._options.present_credentials)
+        headers = asked("headers", self._options.request_headers)
         request = _Request(self._url, self._options, headers, credentials)
         left = self._options.follow_redirects
         while True:

@@ -127,11 +127,15 @@ class Batch:
         items: in wire order.
         entries: whether there may be an ``Entry`` among them.
         final: whether this is the close frame, after which nothing goes out.
+        greeting: whether this is what ``on_reconnect`` has sent.
     """
 
-    __slots__ = ("entries", "final", "items")
+    __slots__ = ("entries", "final", "greeting", "items")
 
-    def __init__(self, items: list[Item], *, entries: bool, final: bool = False) -> None:
+    def __init__(
+        self, items: list[Item], *, entries: bool, final: bool = False, greeting: bool = False
+    ) -> None:
         self.items = items
         self.entries = entries
         self.final = final
+        self.greeting = greeting

@@ -12,9 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
-from wsclient.items import Entry, Item, ends_message
+from wsclient.exceptions import QueueFull
+from wsclient.items import Entry, Item
 
 __all__ = ["Ledger"]
 
@@ -24,6 +26,16 @@ _MAX_BARRIERS = 64  # under way; a peer that answers no pings shall not pile the
 _IDLE_SECONDS = 0.1  # ... or since the last write, when nothing follows
 
 Barrier = Callable[[], "tuple[Entry, Future[float]]"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Messages that one write has carried; ``greeting``: they are of ``on_reconnect``."""
+
+    number: int
+    items: Sequence[Item]
+    size: int
+    greeting: bool
 
 
 class Ledger:
@@ -43,7 +55,7 @@ class Ledger:
         self._ping = ping
         self._on_room = on_room
         self._mutex = threading.Lock()
-        self._batches: deque[tuple[int, Sequence[Item], int]] = deque()  # _mutex: number, items, bytes
+        self._batches: deque[_Batch] = deque()  # _mutex
         self._bytes = 0  # _mutex
         self._number = 0  # writer thread: batches written so far
         self._barriers = 0  # _mutex: barriers under way
@@ -61,12 +73,12 @@ class Ledger:
         """Bytes in doubt now."""
         return self._bytes
 
-    def written(self, items: Sequence[Item], now: float) -> Entry | None:
+    def written(self, items: Sequence[Item], now: float, *, greeting: bool = False) -> Entry | None:
         """Note a batch that is written; return a barrier to send behind it, if it is time. Writer thread."""
         size = sum(map(len, items)) + _ITEM_BYTES * len(items)
         with self._mutex:
             self._number += 1
-            self._batches.append((self._number, items, size))
+            self._batches.append(_Batch(self._number, items, size, greeting))
             self._bytes += size
             while not self._keeps and self._bytes > self._max_bytes and len(self._batches) > 1:
                 self._forget()
@@ -77,21 +89,29 @@ class Ledger:
         return None
 
     def _forget(self) -> None:
-        _, items, size = self._batches.popleft()
-        self._bytes -= size
-        self.forgotten += sum(map(ends_message, items))
+        batch = self._batches.popleft()
+        self._bytes -= batch.size
+        self.forgotten += len(batch.items)
 
     def due(self, now: float) -> Entry | None:
         """Return the barrier for a connection that has become idle. Writer thread."""
-        if now < self.deadline:
-            return None
-        self.deadline = math.inf
-        return self._barrier() if self._barriers < _MAX_BARRIERS else None
+        return self._barrier() if now >= self.deadline and self._may_ping(now) else None
 
-    def _barrier(self) -> Entry:
+    def last(self) -> Entry | None:
+        """Return a barrier to send before the close frame, if anything is in doubt. Writer thread."""
+        return self._barrier() if self._batches and self._barriers < _MAX_BARRIERS else None
+
+    def _may_ping(self, now: float) -> bool:
+        self.deadline = now + _IDLE_SECONDS  # to look again: too many are under way, or the last one is lost
+        return self._barriers < _MAX_BARRIERS
+
+    def _barrier(self) -> Entry | None:
+        try:
+            entry, pong = self._ping()
+        except QueueFull:  # the application has thousands of pings under way: later
+            return None
         with self._mutex:
             self._barriers += 1
-        entry, pong = self._ping()
         pong.add_done_callback(partial(self._answered, self._number))
         self._unfenced_bytes = 0
         self.deadline = math.inf
@@ -104,18 +124,27 @@ class Ledger:
             if pong.cancelled() or pong.exception() is not None:
                 return
             was_full = self.is_full
-            while self._batches and self._batches[0][0] <= number:
-                self._bytes -= self._batches.popleft()[2]
+            while self._batches and self._batches[0].number <= number:
+                self._bytes -= self._batches.popleft().size
             has_room = was_full and not self.is_full
         if has_room:
             self._on_room()
 
-    def take(self) -> list[Item]:
-        """Empty it: return what is in doubt, in order. Once the writer of the link has ended."""
+    def peek(self) -> list[Item]:
+        """What is in doubt now, in order. Any thread."""
         with self._mutex:
-            items = [item for _, batch, _ in self._batches for item in batch]
+            return [item for batch in self._batches for item in batch.items]
+
+    def take(self) -> tuple[list[Item], list[Item]]:
+        """Empty it: return what is in doubt, in order, and apart from that what ``on_reconnect`` had sent.
+
+        Once the writer of the link has ended.
+        """
+        with self._mutex:
+            batches = list(self._batches)
             self._batches.clear()
             self._bytes = 0
         self._unfenced_bytes = self.forgotten = 0
         self.deadline = math.inf
-        return items
+        items = [item for batch in batches if not batch.greeting for item in batch.items]
+        return items, [item for batch in batches if batch.greeting for item in batch.items]

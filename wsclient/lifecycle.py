@@ -177,20 +177,18 @@ class Lifecycle:
         with self._mutex:
             self.deadline = min(self.deadline, deadline)
 
-    def account(self, unsent: tuple[str | bytes, ...]) -> None:
+    def account(self, unsent: tuple[str | bytes, ...], in_doubt: tuple[str | bytes, ...]) -> None:
         """Note what will never be written, when that is known before the connection is closed."""
         with self._mutex:
             if self.state is State.CLOSING:
-                self.unsent = unsent
+                self.unsent, self.in_doubt = unsent, in_doubt
 
     def finish(self, unsent: tuple[str | bytes, ...], in_doubt: tuple[str | bytes, ...] = ()) -> None:
         """CLOSING to CLOSED: the transport is gone and the account is settled."""
         with self._mutex:
             self.state = State.CLOSED
             self.unsent = unsent
-            # A close frame that answers ours says that all before it was processed (section 5.5.1).
-            answered = self.close_received and self.closed_by is ClosedBy.LOCAL
-            self.in_doubt = () if answered else in_doubt
+            self.in_doubt = in_doubt
             if self.closed_by is ClosedBy.LOCAL and not (self.close_received or self.failed):
                 self.reason = self.reason if self.code == _ABNORMAL else "the peer sent no close frame"
                 self.code = _ABNORMAL
@@ -239,11 +237,21 @@ class Lifecycle:
             self.deadline = math.inf
             return True
 
-    def give_up(self) -> None:
-        """RECONNECTING to CLOSING: there will be no further link. How the last one ended stays."""
+    def rest(self) -> None:
+        """There is no link: no clock runs."""
+        with self._mutex:
+            self.deadline = math.inf
+
+    def give_up(self, cause: BaseException | None) -> None:
+        """RECONNECTING to CLOSING: there will be no further link, for its attempts ended with ``cause``.
+
+        Without one, how the last link ended stays.
+        """
         with self._mutex:
             if self.state is State.RECONNECTING:
                 self.state = State.CLOSING
+                if cause is not None:
+                    self._decide(ClosedBy.NETWORK, _ABNORMAL, f"not opened again: {cause}", cause)
 
     def _decide(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> None:
         self.closed_by, self.code, self.reason, self.cause = by, code, reason, cause

@@ -55,7 +55,7 @@ class Link:
             peer_silent=lambda: self.reader.waiting and not self.transport.has_input(),
             compress=agreement.deflater().compress if agreement else None,
             ledger=parts.ledger,
-            on_expired=parts.callbacks.dropped,
+            on_expired=parts.callbacks.expired,
             on_final=self._final_written,
             on_failure=self._writer_failed,
         )

@@ -115,8 +115,10 @@ class Reconnect:
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds before the attempt that comes after ``attempt`` failed ones."""
-        # The exponent is bounded: a float overflows at 2.0 ** 1024.
-        whole = min(self.initial_delay * self.multiplier ** min(attempt, 64), self.max_delay)
+        try:
+            whole = min(self.initial_delay * float(self.multiplier) ** attempt, self.max_delay)
+        except OverflowError:
+            whole = self.max_delay if self.initial_delay else 0.0
         drawn = random.uniform(0.0, whole) if self.jitter == "full" else whole
         return max(drawn, retry_after or 0.0)
 
@@ -128,7 +130,7 @@ def _check_number(name: str, value: object, least: float) -> None:
         raise ValueError(f"reconnect: {name}: must be {least:g} to {_MAX_SECONDS:,.0f}, not {value}")
 
 
-def failed_attempt(error: Exception, attempt: int, permanent: bool) -> Disconnect:
+def failed_attempt(error: BaseException, attempt: int, permanent: bool) -> Disconnect:
     """Tell about an attempt that ended with ``error``."""
     rejected = isinstance(error, HandshakeError) and not isinstance(error, (ConnectFailed, HandshakeTimeout))
     headers = error.headers if isinstance(error, HandshakeError) else {}
@@ -151,6 +153,6 @@ def _retry_after(value: str | None, date: str | None) -> float | None:
         return min(float(value[:9]), _MAX_SECONDS)
     try:
         seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds()
-    except (TypeError, ValueError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever a server may write there
         return None
     return min(max(seconds, 0.0), _MAX_SECONDS)

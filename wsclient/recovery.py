@@ -8,7 +8,8 @@ from time import monotonic
 
 from wsclient.exceptions import Disconnected
 from wsclient.handshake import Upgraded
-from wsclient.items import messages_of, restored
+from wsclient.items import Entry, Item, messages_of, restored
+from wsclient.keepalive import fail_future
 from wsclient.lifecycle import ClosedBy, Lifecycle
 from wsclient.link import Link
 from wsclient.parts import Parts, fail_streams
@@ -48,35 +49,41 @@ class Recovery:
         self._attach = attach
         self._detached = detached
         self._opened_at = monotonic()
-        self._attempt = 0  # failed ones in a row, those of links that were lost at once among them
+        self._attempt = 0  # failed ones since the link was lost
+        self._step = 0  # of the delays; goes on where a link has not lasted longer than its delay
         self._delay = 0.0  # before the last attempt
+        self._failure: BaseException | None = None  # of the last attempt
 
     def next(self, link: Link) -> Link | None:
         """Return the link after ``link``, which has ended; ``None`` when that was the connection's end."""
         if not self._parts.lifecycle.recovers:
             return None
+        self._attempt = 0
         if monotonic() - self._opened_at > self._delay:
-            self._attempt = 0
+            self._step = 0
         reason = self._detach(link)
         if reason is None:
-            self._parts.lifecycle.give_up()
+            self._parts.lifecycle.give_up(None)
             return None
         self._parts.log.info("lost: %s: %s", reason.kind.value, reason.text)
         self._parts.runner.call(partial(self._parts.callbacks.disconnected, reason))
+        self._failure = None
         found = self._try_again(reason)
         if found is None:
-            self._parts.lifecycle.give_up()
+            self._parts.lifecycle.give_up(self._failure)
         return found
 
     def _try_again(self, reason: Disconnect) -> Link | None:
         while self._wants(reason):
-            self._delay = self._policy.delay(self._attempt, reason.retry_after)
+            self._delay = self._policy.delay(self._step, reason.retry_after)
+            self._step += 1
             if not self._parts.lifecycle.pause(self._delay):
                 return None
             self._attempt += 1
             try:
                 return self._reopen()
-            except Exception as error:
+            except BaseException as error:
+                self._failure = error
                 reason = failed_attempt(error, self._attempt, is_refused_certificate(error))
                 self._parts.log.info("attempt %d failed: %s", self._attempt, error)
         return None
@@ -102,24 +109,26 @@ class Recovery:
         unwritten = link.writer.unsent()
         fail_streams(unwritten)
         forgotten = parts.ledger.forgotten if parts.ledger else 0
-        in_doubt = parts.ledger.take() if parts.ledger else []
+        in_doubt, greeting = parts.ledger.take() if parts.ledger else ([], [])
         again = in_doubt if parts.options.delivery is Delivery.AT_LEAST_ONCE else []
         kept = [whole for item in unwritten if (whole := restored(item)) is not None]
-        in_vain = parts.queue.put_again(again, kept)
-        fail_streams(in_vain)
+        greeting_lost = kept if link.writer.is_greeting else []
+        in_vain = [*greeting_lost, *parts.queue.put_again(again, [] if greeting_lost else kept)]
+        _fail_all(in_vain)
         if link.reader.is_within and not parts.callbacks.take_messages:
             parts.inbox.put_last(Fragment(b"", final=True, lost=True))
+        parts.lifecycle.rest()
         parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         link.leave()
         self._detached()
-        handed_back = () if again else messages_of(in_doubt)
+        handed_back = messages_of(greeting if again else [*greeting, *in_doubt])
         return _reason(parts.lifecycle, handed_back, messages_of(in_vain), forgotten, self._attempt)
 
     # -- entering the next ----------------------------------------------------------------------------
 
     def _reopen(self) -> Link | None:
-        upgraded = self._dial()
-        link = self._attach(upgraded)
+        link = self._attach(self._dial())
+        links = self._parts.queue.greet()  # before it is open, so that a close finds a link to close
         if not self._parts.lifecycle.reopen():
             link.writer.stop()
             link.thread.join()
@@ -129,7 +138,6 @@ class Recovery:
         self._opened_at = monotonic()
         self._parts.read.reconnects += 1
         self._parts.log.info("open again")
-        links = self._parts.queue.greet()
         if self._parts.callbacks.greets_again:
             self._parts.runner.call(partial(self._greet, links))
         else:
@@ -137,7 +145,8 @@ class Recovery:
         return link
 
     def _greet(self, links: int) -> None:
-        self._parts.queue.front.begin_greeting()
+        with self._parts.queue.mutex:
+            self._parts.queue.front.begin_greeting(links)
         try:
             self._parts.callbacks.reconnected()
         finally:
@@ -169,3 +178,9 @@ def _kind(lifecycle: Lifecycle) -> DisconnectKind:
     if lifecycle.closed_by is ClosedBy.PEER:
         return DisconnectKind.CLOSED_BY_SERVER
     return DisconnectKind.KEEPALIVE if isinstance(lifecycle.cause, PeerStalled) else DisconnectKind.LOST
+
+
+def _fail_all(items: list[Item]) -> None:
+    for item in items:
+        if isinstance(item, Entry) and item.future is not None:
+            fail_future(item.future, Disconnected("the connection was lost before on_reconnect was done"))

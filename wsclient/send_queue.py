@@ -216,7 +216,7 @@ class SendQueue(queue.Queue[Item]):
             if self._state is not QueueState.CUT:
                 self._state = QueueState.CUT
                 self._bell.stick()  # before the last look: who appends after it has to look, too
-                self._leftover += self.front.drop()
+                self._leftover[:0] = self.front.drop()  # it stands before what was given up earlier
                 stop_streams(self._leftover)
                 self._final = final
             elif self._final is not None:
@@ -245,8 +245,11 @@ class SendQueue(queue.Queue[Item]):
         """
         with self.mutex:
             self.control.take()
-            self.front.put_again(in_doubt, unwritten)
-            return self.front.take_ahead()
+            in_vain = self.front.take_ahead()
+            cut = self._state is QueueState.CUT
+            self._leftover[:0] = unwritten if cut else []
+            self.front.put_again(in_doubt, [] if cut else unwritten)
+            return in_vain
 
     def greet(self) -> int:
         """There is another link: what ``on_reconnect`` sends leaves first. Returns what ``resume`` takes."""
@@ -256,7 +259,7 @@ class SendQueue(queue.Queue[Item]):
     def resume(self, links: int) -> None:
         """``on_reconnect`` has returned; ``links`` is what ``greet`` returned."""
         with self.mutex:
-            self.front.resume(links)
+            self.front.resume(links, self._state is QueueState.OPEN)
             self._bell.ring()
 
     def _shut_out(self) -> None:
@@ -289,9 +292,9 @@ class SendQueue(queue.Queue[Item]):
 
     # -- the writer thread ----------------------------------------------------------------------------
 
-    def own_reads(self) -> None:
-        """Say that the calling thread is the writer."""
-        self._writer_ident = threading.get_ident()
+    def own_reads(self, own: bool = True) -> None:
+        """Say that the calling thread is the writer, or no more: another thread may get its number."""
+        self._writer_ident = threading.get_ident() if own else 0
 
     def take(self, messages: bool = True) -> Batch | None:
         """Return what to write next, or ``None``: control frames, else messages, else the final frame.

@@ -25,7 +25,7 @@ from wsclient.callbacks import Received, Runner
 from wsclient.exceptions import HandshakeError, WSClientError
 from wsclient.fragments import StreamSource
 from wsclient.frames import Frame, Opcode, encode_close
-from wsclient.handshake import Dial, Upgraded
+from wsclient.handshake import Dial, Upgraded, asked
 from wsclient.inbox import InboxClosed
 from wsclient.items import Entry, Item, messages_of
 from wsclient.keepalive import fail_future
@@ -77,6 +77,11 @@ class _Threads:
                 f"{what}() in a callback on the reader thread would wait for itself: "
                 "use callback_executor, or another thread"
             )
+
+    def refuse_while_lost(self, what: str, state: State) -> None:
+        """Raise in a callback on the reader thread, which opens the connection again once that returns."""
+        if state is State.RECONNECTING:
+            self.refuse_on_reader(what)
 
     def refuse_on_writer(self, what: str) -> None:
         """Raise in a callback of a future, which runs on the writer thread."""
@@ -132,7 +137,7 @@ class Session:
             raise lifecycle.cause
 
     def _new_dial(self) -> Dial:
-        url = self._url() if callable(self._url) else self._url
+        url = asked("url", self._url) if callable(self._url) else self._url
         self._dial = Dial(url, self.parts.options, self.parts.log)
         return self._dial
 
@@ -219,16 +224,14 @@ class Session:
     def _finish(self) -> None:
         # Nobody reads any more, so nothing is left to wait for.
         parts, link = self.parts, self.link
-        with parts.queue.mutex:
-            in_doubt = parts.queue.front.take_in_doubt()
         if link is not None:
             link.transport.shutdown()
         parts.queue.end()
         if link is not None:
             link.thread.join(_WRITER_GRACE)
         items = link.unwritten() if link else parts.queue.leftover()
-        written = parts.ledger.take() if parts.ledger else []
-        parts.lifecycle.finish(messages_of(items), messages_of([*written, *in_doubt]))
+        in_doubt = [*(parts.ledger.peek() if parts.ledger else []), *parts.queue.front.in_doubt()]
+        parts.lifecycle.finish(messages_of(items), messages_of(in_doubt))
         error = parts.lifecycle.error()
         _fail_futures(items, error)
         parts.keepalive.fail(error)
@@ -283,16 +286,22 @@ class Session:
         parts.lifecycle.request_close(1011, _ABANDONED, monotonic() + parts.options.close_timeout)
         parts.queue.give_up(source, Frame(Opcode.CLOSE, encode_close(1011, _ABANDONED)))
         parts.queue.rouse()
+        self._stop_dialling()
         parts.stop_waiting()
 
     def settle(self, deadline: float) -> None:
         """After ``drop``: make ``unsent`` known although a callback keeps the reader from finishing."""
-        link = self.link
-        if link is None or threading.current_thread() is link.thread:
-            return
-        link.thread.join(max(deadline - monotonic(), 0))
-        if not link.thread.is_alive():
-            self.parts.lifecycle.account(messages_of(link.unwritten()))
+        link, parts = self.link, self.parts
+        if link is not None:
+            if threading.current_thread() is link.thread:
+                return
+            link.thread.join(max(deadline - monotonic(), 0))
+            if link.thread.is_alive():
+                return
+        unsent = link.unwritten() if link else parts.queue.leftover()
+        with parts.queue.mutex:
+            in_doubt = [*(parts.ledger.peek() if parts.ledger else []), *parts.queue.front.in_doubt()]
+        parts.lifecycle.account(messages_of(unsent), messages_of(in_doubt))
 
     def wait_finished(self, timeout: float) -> bool:
         """Wait until ``on_close`` has returned and the threads have ended. ``False`` on a time-out."""

@@ -85,6 +85,7 @@ class Writer:
         self._ledger = ledger
         self._on_expired = on_expired
         self._stopped = False  # set once, by the reader thread
+        self.is_greeting = False  # writer thread: whether the batch in flight is of on_reconnect
         self.counters = counters or WriteCounters()
         self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
         self._frames: Sequence[Outgoing] = ()  # writer thread: what goes out for all but the marks of them
@@ -99,6 +100,8 @@ class Writer:
                 pass
         except BaseException as error:
             self._on_failure(error)
+        finally:
+            self._queue.own_reads(False)
 
     def write_once(self) -> bool:
         """Write one batch, or wait for one. ``False`` when there will be none any more."""
@@ -141,9 +144,14 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         self._written = 0
         now = monotonic()
-        if batch.entries:
-            batch.items = self._without_expired(batch.items, now)
+        self.is_greeting = batch.greeting
+        if batch.final and self._ledger is not None:
+            # The answer to it says what had arrived: the peer's close frame may have crossed ours.
+            batch.items[:0] = filter(None, [self._ledger.last()])
+            batch.entries = True
         self._in_flight = batch.items
+        if batch.entries:
+            batch.items = self._in_flight = self._without_expired(batch.items, now)
         whole = cast("list[Outgoing]", batch.items)
         frames = _frames_of(batch.items, now) if batch.entries else whole
         try:
@@ -160,40 +168,41 @@ class Writer:
         counters.frames_sent += len(frames)
         if len(frames) > counters.max_frames_per_write:
             counters.max_frames_per_write = len(frames)
+        if self._ledger is not None and not batch.final:  # first: the callback of a receipt may take its time
+            self._note_written(self._ledger, batch.items, entries=batch.entries)
         if batch.entries:
             self._settle(batch.items)
         elif not batch.final:
             counters.messages_sent += len(frames)
-        if self._ledger is not None and not batch.final:
-            self._note_written(self._ledger, batch)
         if batch.final:
             self._keepalive.stop()  # no ping may follow the close frame, so there is no verdict on one
             self._on_final()
 
-    def _note_written(self, ledger: Ledger, batch: Batch) -> None:
-        messages: Sequence[Item] = batch.items
-        if batch.entries:
-            messages = [
-                kept for item in batch.items if is_message(item) and (kept := restored(item)) is not None
-            ]
-        barrier = ledger.written(messages, monotonic()) if messages else None
+    def _note_written(self, ledger: Ledger, items: Sequence[Item], *, entries: bool) -> None:
+        messages = items
+        if entries:
+            restorable = map(restored, filter(is_message, items))
+            messages = [_timeless(item) for item in restorable if item is not None]
+        barrier = ledger.written(messages, monotonic(), greeting=self.is_greeting) if messages else None
         if barrier is not None:
             self._queue.control.put_ping(barrier)
 
     def _without_expired(self, items: list[Item], now: float) -> list[Item]:
-        expired = [item for item in items if isinstance(item, Entry) and item.expires_at <= now]
-        for item in expired:
+        expired = {id(item): item for item in items if isinstance(item, Entry) and item.expires_at <= now}
+        for item in expired.values():
             self.counters.expired += 1
             if item.future is not None:
                 fail_future(item.future, SendTimeout("the message expired before it could be written"))
             if item.message is not None:
                 self._on_expired(item.message)
-        return [item for item in items if item not in expired] if expired else items
+        return [item for item in items if id(item) not in expired] if expired else items
 
     def _settle_part(self) -> None:
         # The write has failed, but what went out before is written: nobody shall wait for that in vain.
         items, remaining = self._in_flight, self.unsent()
         done = items[: len(items) - len(remaining)]
+        if self._ledger is not None:
+            self._note_written(self._ledger, done, entries=True)
         self._in_flight, self._frames, self._written = remaining, (), 0
         self.counters.frames_sent += sum(_outgoing(item) is not None for item in done)
         self._settle(done)
@@ -253,6 +262,13 @@ class Writer:
 
 def _outgoing(item: Item) -> Outgoing | None:
     return item.outgoing if isinstance(item, Entry) else item
+
+
+def _timeless(item: Item) -> Item:
+    # Once written it was in time: it is sent again, if at all, whenever that is.
+    if isinstance(item, Entry):
+        item.expires_at = math.inf
+    return item
 
 
 def _frames_of(items: Sequence[Item], now: float) -> list[Outgoing]:

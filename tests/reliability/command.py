@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reliability.account import table
-from reliability.document import DOCUMENT, STANDARD, Row, document, load, save
+from reliability.document import DOCUMENT, STANDARD, Row, document, load, load_soak, save
 from reliability.plan import Delivery, Plan
 from reliability.processes import ROOT, TESTS, Unavailable, environment, python
 from reliability.run import Process, Scenario
@@ -69,7 +69,7 @@ def _all() -> int:
         command = python("reliability", *row, "--keep-as", " ".join(row))
         status = subprocess.run(command, cwd=TESTS, env=environment(), check=False).returncode
         worst = worst if status in (0, UNAVAILABLE) else 1
-    DOCUMENT.write_text(document(load()), encoding="utf-8")
+    DOCUMENT.write_text(document(load(), load_soak()), encoding="utf-8")
     print(f"wrote {DOCUMENT.relative_to(ROOT)}")
     return worst
 

@@ -11,10 +11,11 @@ from typing import Any
 from reliability.account import Account
 from reliability.processes import ROOT
 
-__all__ = ["DOCUMENT", "STANDARD", "Row", "document", "load", "save"]
+__all__ = ["DOCUMENT", "STANDARD", "Row", "document", "load", "load_soak", "save"]
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 RESULTS = Path(__file__).resolve().parent / "results"
+SOAK = RESULTS / "soak" / "latest.json"
 
 # What "make reliability" runs, and in the order of the table.
 STANDARD: tuple[tuple[str, ...], ...] = (
@@ -117,9 +118,60 @@ status 3.
 """
 
 
-def document(rows: Sequence[Row]) -> str:
-    """docs/reliability.md for these runs."""
-    return f"{_INTRODUCTION}{_table(rows)}\n{_notes(rows)}{_HOW}"
+_SOAK = """
+## All of it at once
+
+`make soak` opens and closes connections of every kind: each `delivery`, compressed or not, in fragments or
+not, with callbacks that raise, or pulled. They send texts, bytes, streams and messages with receipts, while
+the network and the server fail at random. Threads, open files and memory are sampled each second, and their
+means in the second and in the last quarter compared: the first quarter is for warming up. At the end
+everything is closed, no thread and no open file may be left, and the account of every connection must be
+balanced.
+
+Memory is what is resident after `malloc_trim`. Without that, what glibc keeps in reserve for the many threads
+that come and go rises for a minute or so, and then stays.
+
+![memory, threads and rate over time](soak.png)
+
+{lines}
+
+```console
+$ make soak SECONDS={seconds:g}
+```
+"""
+
+
+def document(rows: Sequence[Row], soak: Mapping[str, Any] | None = None) -> str:
+    """docs/reliability.md for these runs, and for what a soak has kept."""
+    return f"{_INTRODUCTION}{_table(rows)}\n{_notes(rows)}{_HOW}{_soak_section(soak) if soak else ''}"
+
+
+def load_soak(path: Path = SOAK) -> dict[str, Any] | None:
+    """What the last soak has kept; ``None`` when there was none."""
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _soak_section(soak: Mapping[str, Any]) -> str:
+    total = soak["balance"]
+    counts = f"{total['connections']:,} connections, {total['links'] - total['connections']:,} reconnects"
+    lines = [
+        f"- {soak['seconds']:g} seconds, seed {soak['seed']}, Python {soak['python']}: {counts}, "
+        f"{sum(soak['faults'].values()):,} faults; callbacks raised {total['raised']:,} times.",
+        f"- {total['accepted']:,} messages accepted, {total['received']:,} received "
+        f"({total['duplicated']:,} more than once), {total['in_doubt']:,} in doubt, "
+        f"{total['unsent']:,} unsent, **{total['lost']:,} lost**.",
+        *(f"- {_growth(one)}" for one in soak["growth"]),
+    ]
+    return _SOAK.format(lines="\n".join(lines), seconds=soak["seconds"])
+
+
+def _growth(one: Mapping[str, Any]) -> str:
+    scale, unit = (1 << 20, " MiB") if one["what"] == "memory" else (1, "")
+    before, after, most = (one[key] / scale for key in ("before", "after", "tolerance"))
+    return f"{one['what']}: {before:.1f}{unit}, then {after:.1f}{unit} (may grow by {most:.1f}{unit})."
 
 
 def _table(rows: Sequence[Row]) -> str:

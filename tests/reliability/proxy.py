@@ -254,7 +254,10 @@ class FaultProxy:
 
     def _refuse(self) -> None:
         if self._listener is not None:
-            self._listener.close()
+            # Closed a turn of the loop later: what was accepted in this one still asks for its server.
+            for sock in self._listener.sockets:
+                self._loop.remove_reader(sock.fileno())
+            self._loop.call_soon(self._listener.close)
             self._listener = None
 
     async def _calm(self) -> None:
