@@ -302,7 +302,7 @@ def lost_and_open_again(kind: Queue = SendQueue) -> Play:
         stage.queue.halt()
         stage.queue.put_again([], [])
         links = stage.queue.greet()
-        stage.queue.front.begin_greeting()
+        stage.queue.front.begin_greeting(links)
         stage.producer("reader", "hello")()
         stage.queue.resume(links)
 

@@ -991,7 +991,7 @@ def lose(queue: SendQueue, in_doubt: list[Item], unwritten: list[Item]) -> None:
 
 
 def test_a_loss_in_the_middle_of_sending_again_keeps_the_order() -> None:
-    """What was under way, then, stands between what was written by now and what was still to be sent again."""
+    """What was under way stands between what was written by now and what was still to be sent again."""
     queue = queue_of(max_batch=2)
     put_all(queue, "7")
     lose(queue, ["1", "2", "3", "4", "5"], ["6"])

@@ -40,7 +40,8 @@ class SendStream:
         self._source = session.parts.queue.new_stream(Opcode.TEXT if text else Opcode.BINARY)
         try:
             session.parts.outbox.put(self._source.item, True, session.parts.options.send_timeout)
-        except Exception:
+        except BaseException:  # Ctrl-C, too, which may come just after the stream was accepted
+            session.abandon_stream(self._source)
             self._source.withdraw()
             raise
 
