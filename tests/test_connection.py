@@ -139,7 +139,9 @@ class TestMessages:
         echo.send(memoryview(b"abcdef")[::2])
         assert echo.recv(BOUND) == b"ace"
 
-    @pytest.mark.parametrize("bad", [None, 1, 1.5, {"a": 1}, ["x"], object()], ids=repr)
+    @pytest.mark.parametrize(
+        "bad", [None, 1, 1.5, {"a": 1}, ["x"], pytest.param(object(), id="object")], ids=repr
+    )
     def test_what_is_no_message_is_refused(self, bad: Any, echo: Connection) -> None:
         for send in (echo.send, echo.send_future):
             with pytest.raises(TypeError, match=f"not {type(bad).__name__}"):

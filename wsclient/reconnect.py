@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -40,6 +40,8 @@ class Delivery(str, enum.Enum):
 class Disconnect:
     """Why a connection was lost, or an attempt to open it again failed: for ``retry`` and ``on_disconnect``.
 
+    Its ``repr``, which may end up in a log, does not show messages.
+
     Attributes:
         kind: why.
         code: close code (RFC 6455, section 7.4); 1006 without a close frame, ``None`` for an attempt.
@@ -62,9 +64,9 @@ class Disconnect:
     permanent: bool = False
     attempt: int = 0
     error: BaseException | None = None
-    in_doubt: tuple[str | bytes, ...] = ()
+    in_doubt: tuple[str | bytes, ...] = field(default=(), repr=False)
     forgotten: int = 0
-    unsent: tuple[str | bytes, ...] = ()
+    unsent: tuple[str | bytes, ...] = field(default=(), repr=False)
 
 
 def should_retry(reason: Disconnect) -> bool:

@@ -151,7 +151,7 @@ class Writer:
             batch.entries = True
         self._in_flight = batch.items
         if batch.entries:
-            batch.items = self._in_flight = self._without_expired(batch.items, now)
+            self._drop_expired(batch, now)
         whole = cast("list[Outgoing]", batch.items)
         frames = _frames_of(batch.items, now) if batch.entries else whole
         try:
@@ -187,15 +187,17 @@ class Writer:
         if barrier is not None:
             self._queue.control.put_ping(barrier)
 
-    def _without_expired(self, items: list[Item], now: float) -> list[Item]:
-        expired = {id(item): item for item in items if isinstance(item, Entry) and item.expires_at <= now}
-        for item in expired.values():
+    def _drop_expired(self, batch: Batch, now: float) -> None:
+        expired = [item for item in batch.items if isinstance(item, Entry) and item.expires_at <= now]
+        if expired:
+            batch.items = [i for i in batch.items if not isinstance(i, Entry) or i.expires_at > now]
+            self._in_flight = batch.items  # first: what on_dropped is told of is not unsent, too
+        for item in expired:
             self.counters.expired += 1
             if item.future is not None:
                 fail_future(item.future, SendTimeout("the message expired before it could be written"))
             if item.message is not None:
                 self._on_expired(item.message)
-        return [item for item in items if id(item) not in expired] if expired else items
 
     def _settle_part(self) -> None:
         # The write has failed, but what went out before is written: nobody shall wait for that in vain.
