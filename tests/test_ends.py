@@ -877,6 +877,9 @@ def interrupted(function: Any) -> Iterator[None]:
             if done.wait(0.001):
                 return
         signal.pthread_kill(MAIN, signal.SIGINT)
+        # Python drops an exception that comes in the middle of a finalizer: a person would press it again.
+        while not done.wait(2):
+            signal.pthread_kill(MAIN, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
