@@ -120,6 +120,17 @@ class TestSendStream:
             assert [len(frame.payload) for frame in frames] in ([100, 100, 50], [100, 100, 50, 0])
             assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
 
+    def test_beside_receipts_in_a_queue_of_few_messages(self, echo_server: str) -> None:
+        """Where every message has room for more than a stream needs, a stream is still no plain message."""
+        with wsclient.connect(echo_server, max_queued_messages=2) as conn:
+            for number in range(20):
+                receipt = conn.send_future(f"{number}")
+                with conn.send_stream(text=True) as stream:
+                    stream.write(f"stream {number}")
+                receipt.result(timeout=10)
+                assert [conn.recv(timeout=10) for _ in range(2)] == [f"{number}", f"stream {number}"]
+            assert conn.stats().messages_sent == 40
+
     def test_one_piece_larger_than_all_the_room(self, echo_server: str) -> None:
         with wsclient.connect(echo_server) as conn:
             with conn.send_stream() as stream:

@@ -124,7 +124,8 @@ class StreamSource:
         self.max_bytes = min(max_bytes, _STREAM_BYTES)
         self.receipt: Future[None] = Future()  # resolved once the last fragment is written
         self.receipt.set_running_or_notify_cancel()
-        self.item: Item = StreamEntry(self, self.receipt)
+        self.entry = StreamEntry(self, self.receipt)
+        self.item: Item = self.entry
         self._fragment_size = fragment_size
         self._bell = bell
         self._mutex = mutex  # guards what follows

@@ -102,7 +102,9 @@ class Front:
         items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
         has_entries = self._room.has_entries
-        count, whole = self._cut(self._waiting, items)
+        count, whole = len(items), items
+        if has_entries or self._lane.fragment_size is not None:
+            count, whole = self._cut(self._waiting, items)
         self._room.left(items[:count])
         # Not after each batch: waking a thread costs as much as encoding ten messages.
         if is_open and not (self._line and self._waiting and self._room.is_scarce):

@@ -115,7 +115,10 @@ class Outbox:
         self, item: str | bytes | Frame, timeout: float, expire: float, future: Future[None] | None
     ) -> None:
         expires_at = monotonic() + expire
-        entry = Entry(item, message=message_of(item), future=future, expires_at=expires_at)
+        self.put_entry(Entry(item, message=message_of(item), future=future, expires_at=expires_at), timeout)
+
+    def put_entry(self, entry: Entry, timeout: float) -> None:
+        """Queue something that takes room and is no plain message: never on the fast path."""
         if self._drops:
             self._put_dropping(entry)
         else:

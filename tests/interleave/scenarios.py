@@ -139,7 +139,7 @@ class Stage:
         def stream() -> None:
             try:
                 source = self.queue.new_stream(Opcode.TEXT)
-                self.queue.put(source.item, True, None)
+                self.queue.put_slowly(source.item, True, None)
             except Refused:
                 return
             streamed = Streamed(name, source)
