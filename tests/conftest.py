@@ -70,7 +70,8 @@ def _open_sockets() -> frozenset[str]:
 def _join(threads: list[threading.Thread], patience: float) -> None:
     deadline = time.monotonic() + patience
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.ident is not None:  # Ctrl-C may have come in the middle of its start
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 @pytest.fixture(autouse=True)
