@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import sys
@@ -33,8 +34,8 @@ from wsclient import (
 from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Timeout
+from wsclient.fragments import FragmentLane, Phase, StreamSource
 from wsclient.fragments import Outcome as ChunkOutcome
-from wsclient.fragments import Phase, StreamSource
 from wsclient.frames import Frame, Opcode
 from wsclient.inbox import Inbox
 from wsclient.items import Batch, Entry, Item
@@ -576,7 +577,13 @@ class FlagAfterLook(SendQueue):
 
 
 class _HastyLine(WaitingLine):
-    def wait(self, waiter: Waiter, timeout: float | None, last_look: Callable[[], None]) -> Outcome:
+    def wait(
+        self,
+        waiter: Waiter,
+        timeout: float | None,
+        look: Callable[[], None],
+        due: Callable[[], float] = lambda: math.inf,
+    ) -> Outcome:
         if waiter.wake.acquire(timeout=-1 if timeout is None else timeout):
             return waiter.outcome
         with self._mutex:
@@ -618,11 +625,17 @@ class _SilentSource(StreamSource):
         return ChunkOutcome.ACCEPTED
 
 
+class _SilentLane(FragmentLane):
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        return _SilentSource(opcode, 10, 100, self._mutex, self._bell)
+
+
 class ChunkWithoutBell(SendQueue):
     """A chunk does not wake the writer."""
 
-    def new_stream(self, opcode: Opcode) -> StreamSource:
-        return _SilentSource(opcode, 10, 100, self.mutex, self._bell)
+    def __init__(self, *args: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fragments = self.front._lane = _SilentLane(self.mutex, self._bell, None, 10, 100)
 
 
 class LookThenRegister(Inbox[str]):

@@ -84,7 +84,6 @@ def test_large_message_after_small_ones_and_before_small_ones() -> None:
 def test_receiving_nothing() -> None:
     protocol = Protocol(100)
     assert protocol.receive_data(b"") == []
-    assert protocol.bytes_received == 0
 
 
 # ------------------------------------------------------------------------------------------------ fragments
@@ -362,23 +361,6 @@ def test_transport_may_keep_its_view_of_the_buffer() -> None:
         events += protocol.buffer_updated(count)
         stream = stream[count:]
     assert events == [payload] * 3
-
-
-def test_bytes_are_counted() -> None:
-    protocol = Protocol(16 * MIB)
-    stream = (
-        frame(TEXT, b"t") * 3
-        + frame(PING)
-        + frame(TEXT, b"a", fin=False)
-        + frame(CONTINUATION, b"b", fin=False)
-        + frame(CONTINUATION, b"c")
-        + frame(BINARY, b"b" * 400_000)
-    )
-    protocol.receive_data(stream)
-    assert protocol.bytes_received == len(stream)
-    protocol.receive_data(frame(TEXT, b"t") + b"\xff\xff")
-    protocol.receive_data(b"ignored")
-    assert protocol.bytes_received == len(stream) + 5 + 7
 
 
 # ------------------------------------------------------------------------------------------- cut into pieces
@@ -723,7 +705,6 @@ def test_what_waits_behind_a_stop_comes_in_order(assemble: bool) -> None:
                 break
             count = 0
     assert len(calls) > 6
-    assert protocol.bytes_received == len(stream)
     assert assembled(itertools.chain.from_iterable(calls)) == [  # type: ignore[arg-type]
         event for index in range(10) for event in (bytes([index]) * 700_000, Ping(bytes([index])), "plain")
     ]

@@ -79,7 +79,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_first_in_first_out() -> None:
     queue = queue_of()
     put_all(queue, "a", b"b", "c")
-    assert queue.queued_bytes() == 3
+    assert queue.front.queued_bytes() == 3
     assert take(queue) == ["a", b"b", "c"]
     assert queue.take() is None
 

@@ -6,7 +6,10 @@ Used under the mutex of the queue.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
 
+from wsclient.doorbell import Doorbell
 from wsclient.exceptions import QueueFull
 from wsclient.front import Front
 from wsclient.items import Item
@@ -25,30 +28,51 @@ class Admission:
         line: producers that wait for room.
         front: where items leave, and which of them go ahead of all others.
         enter: appends an item that has got room.
+        bell: wakes the writer.
         overflow: what is done when there is none.
+        on_expired: called by ``tell_expired``.
     """
 
-    __slots__ = ("_enter", "_front", "_line", "_overflow", "_room", "dropped")
+    __slots__ = (
+        "_bell",
+        "_enter",
+        "_expired",
+        "_front",
+        "_line",
+        "_on_expired",
+        "_overflow",
+        "_room",
+        "dropped",
+        "expired",
+    )
 
     def __init__(
         self,
         room: Room,
         line: WaitingLine,
         front: Front,
+        bell: Doorbell,
         *,
         enter: Callable[[Item], None],
         overflow: Overflow,
+        on_expired: Callable[[Item], None],
     ) -> None:
         self._room = room
         self._line = line
         self._front = front
         self._enter = enter
+        self._bell = bell
         self._overflow = overflow
+        self._on_expired = on_expired
+        self._expired: list[Item] = []  # extended under the mutex; any thread takes from it
+        self.expired = 0  # messages that made way because they had expired
         self.dropped = 0  # messages given up by overflow="drop_oldest"
 
     def admit(self, item: Item, may_wait: bool) -> Waiter | None:
         """Let an item in, or have it queue up. Raises ``QueueFull`` when it can do neither."""
-        if self._goes_ahead(item) or (not self._line and self._admit(item)):
+        if self._goes_ahead(item) or self._admit_in_turn(item):
+            return None
+        if self._drop_expired() and self._admit_in_turn(item):
             return None
         if not may_wait or self._overflow is not Overflow.BLOCK:
             if not self._line:
@@ -77,7 +101,35 @@ class Admission:
         if not self._front.is_greeter():
             return False
         self._front.put_ahead(item)
+        self._bell.ring()
         return True
+
+    def look(self) -> None:
+        """Let in whoever there is room for by now."""
+        self._drop_expired()
+        self._front.serve_line()
+
+    def due(self) -> float:
+        """When (monotonic) that may make room again. Any thread, without the mutex."""
+        return self._front.next_expiry
+
+    def _drop_expired(self) -> bool:
+        expired = self._front.drop_expired(monotonic())
+        if expired:
+            self.expired += len(expired)
+            self._expired += expired
+            self._front.serve_line()
+            self._bell.ring()
+        return bool(expired)
+
+    def tell_expired(self) -> None:
+        """Tell the application what was given up. Without the mutex, on the thread that looked."""
+        while self._expired:
+            with suppress(IndexError):  # another thread tells, too
+                self._on_expired(self._expired.pop(0))
+
+    def _admit_in_turn(self, item: Item) -> bool:
+        return not self._line and self._admit(item)
 
     def _admit(self, item: Item) -> bool:
         if not self._room.take(len(item)):

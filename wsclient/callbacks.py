@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Protocol, TypeAlias, cast
 
+from wsclient.exceptions import Disconnected
 from wsclient.inbox import Inbox
 from wsclient.items import received_size
 from wsclient.options import Options
@@ -66,7 +67,14 @@ class Callbacks:
         self._run(self._on_disconnect, reason)
 
     def reconnected(self) -> None:
-        self._run(self._on_reconnect)
+        if self._on_reconnect is None:
+            return
+        try:
+            self._on_reconnect(self.connection)
+        except Disconnected as error:  # no fault of its: the next link has a greeting of its own
+            self._log.info("on_reconnect: %s", error)
+        except BaseException as error:
+            self._report("on_reconnect", error)
 
     @property
     def greets_again(self) -> bool:
@@ -145,6 +153,9 @@ class Runner(Protocol):
     def stop_waiting(self) -> None:
         """Do not block in ``deliver`` any more: what finds no room is dropped. Any thread."""
 
+    def wait_again(self) -> None:
+        """Block in ``deliver`` again, from now on. Reader thread."""
+
     def is_calling(self) -> bool:
         """Whether the calling thread is in a callback that this runs elsewhere than on the reader thread."""
 
@@ -163,6 +174,9 @@ class Direct:
         function()
 
     def stop_waiting(self) -> None:
+        """Nothing waits here."""
+
+    def wait_again(self) -> None:
         """Nothing waits here."""
 
     def is_calling(self) -> bool:
@@ -203,6 +217,9 @@ class Ordered:
 
     def stop_waiting(self) -> None:
         self.inbox.stop_waiting()
+
+    def wait_again(self) -> None:
+        self.inbox.wait_again()
 
     def is_calling(self) -> bool:
         return self._caller == threading.get_ident()

@@ -55,7 +55,10 @@ class Connection:
         self._credentials: Credentials | None = None  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
         self._put = self._session.parts.outbox.put
-        self._incoming = Incoming(partial(receive, self._session, what="recv_stream"))
+        # Only where it is needed: an idle connection shall cost little.
+        self._incoming = (
+            None if self._options.assemble else Incoming(partial(receive, self._session, what="recv_stream"))
+        )
 
     # -- opening and closing --------------------------------------------------------------------------
 
@@ -178,12 +181,11 @@ class Connection:
         Raises:
             Timeout: that took longer.
             ConnectionClosed: the connection ended first.
+            Disconnected: called by a callback, and the connection is lost: it is opened again after that.
             WSClientError: called by a callback of a future, which runs on the writer thread.
         """
-        self._session.parts.check_not_forked()
-        self._session.threads.refuse_on_writer("flush")
-        self._session.threads.refuse_while_lost("flush", self.state)
-        self._session.parts.outbox.flush(check_timeout(timeout))
+        in_callback = self._session.check_may_wait("flush")
+        self._session.parts.outbox.flush(check_timeout(timeout), in_callback=in_callback)
 
     def confirm(self, timeout: float = 10.0) -> float:
         """Return when the peer has processed everything accepted before, with the round trip in seconds.
@@ -193,13 +195,13 @@ class Connection:
         Raises:
             Timeout: no pong in time.
             ConnectionClosed: the connection ended first.
-            Disconnected: it was lost, and ``delivery`` does not send again what is in doubt.
+            Disconnected: it was lost, and ``delivery`` does not send again what is in doubt, or a callback
+                waits, after which it is opened again.
             WSClientError: called on a thread that would have to write the ping or read the pong.
         """
-        self._session.parts.check_not_forked()
-        self._session.threads.refuse_on_writer("confirm")
+        in_callback = self._session.check_may_wait("confirm")
         self._session.threads.refuse_on_reader("confirm")
-        return self._session.parts.outbox.confirm(check_timeout(timeout))
+        return self._session.parts.outbox.confirm(check_timeout(timeout), in_callback=in_callback)
 
     def ping(self, payload: str | BytesLike | None = None) -> Future[float]:
         """Send a ping ahead of all queued messages; the future is its round trip in seconds.
@@ -227,8 +229,7 @@ class Connection:
         """
         if not self._options.assemble:
             raise WSClientError("recv() needs assemble=True: use recv_stream()")
-        limit = None if timeout is None else check_timeout(timeout)
-        return cast("Message", receive(self._session, limit))
+        return cast("Message", receive(self._session, None if timeout is None else check_timeout(timeout)))
 
     def recv_stream(self, timeout: float | None = None) -> ReceiveStream:
         """Return the next message as a stream of its pieces: ``with conn.recv_stream() as stream``.
@@ -239,7 +240,7 @@ class Connection:
         Args:
             timeout: seconds to wait for the message to begin, and then for each piece.
         """
-        if self._options.assemble:
+        if self._incoming is None:
             raise WSClientError("recv_stream() needs assemble=False: use recv()")
         return self._incoming.begin(None if timeout is None else check_timeout(timeout), self)
 
@@ -307,7 +308,7 @@ class Connection:
     @property
     def queued_bytes(self) -> int:
         """Their payload bytes."""
-        return self._session.parts.queue.queued_bytes()
+        return self._session.parts.queue.front.queued_bytes()
 
     @property
     def unsent(self) -> tuple[Message, ...]:

@@ -22,7 +22,7 @@ from typing import Protocol
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import Disconnected
 from wsclient.frames import Frame, Opcode
-from wsclient.items import Batch, Entry, Item, message_of
+from wsclient.items import Batch, Entry, Item, ends_message, expiry_of, message_of
 
 __all__ = ["FragmentLane", "Outcome", "Phase", "StreamEntry", "StreamSource", "stop_streams"]
 
@@ -30,13 +30,11 @@ _STREAM_BYTES = 1 << 18  # what a stream holds between application and writer, a
 
 
 class Source(Protocol):
-    """Where the fragments of one message come from.
+    """Where the fragments of one message come from."""
 
-    Attributes:
-        item: what stands for the message in the account of unsent items, until its last fragment is taken.
-    """
-
-    item: Item
+    @property
+    def item(self) -> Item:
+        """What stands for the message in the account of unsent items, until its last fragment is taken."""
 
     def ready(self) -> bool:
         """Whether there is a fragment to take."""
@@ -124,8 +122,7 @@ class StreamSource:
         self.max_bytes = min(max_bytes, _STREAM_BYTES)
         self.receipt: Future[None] = Future()  # resolved once the last fragment is written
         self.receipt.set_running_or_notify_cancel()
-        self.entry = StreamEntry(self, self.receipt)
-        self.item: Item = self.entry
+        self.item = StreamEntry(self, self.receipt)
         self._fragment_size = fragment_size
         self._bell = bell
         self._mutex = mutex  # guards what follows
@@ -165,8 +162,8 @@ class StreamSource:
         return woken
 
     def _accept(self, chunk: bytes) -> Outcome:
-        if self._phase is not Phase.OPEN:
-            return Outcome.STOPPED if self._phase is Phase.STOPPED else Outcome.ENDED
+        if (over := self._over()) is not None:
+            return over
         if self._size and self._size + len(chunk) > self.max_bytes:
             return Outcome.NO_ROOM
         self._chunks.append(memoryview(chunk))
@@ -174,11 +171,16 @@ class StreamSource:
         self._bell.ring()
         return Outcome.ACCEPTED
 
+    def _over(self) -> Outcome | None:
+        if self._phase is Phase.OPEN:
+            return None
+        return Outcome.STOPPED if self._phase is Phase.STOPPED else Outcome.ENDED
+
     def end(self) -> Outcome:
         """Say that the message is complete."""
         with self._mutex:
-            if self._phase is not Phase.OPEN:
-                return Outcome.STOPPED if self._phase is Phase.STOPPED else Outcome.ENDED
+            if (over := self._over()) is not None:
+                return over
             self._chunks.append(memoryview(b""))
             self._phase = Phase.ENDED
             self._bell.ring()
@@ -234,17 +236,35 @@ class FragmentLane:
     """The one message that is on its way in fragments, if there is one. Guarded by the queue's mutex.
 
     Args:
+        mutex, bell: of the queue.
         fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
+        max_batch: payload bytes of a stream's fragment, at most, when there is no ``fragment_size``.
+        max_bytes: what a stream holds, at most.
     """
 
-    __slots__ = ("_source", "fragment_size")
+    __slots__ = ("_bell", "_max_bytes", "_mutex", "_source", "_stream_size", "fragment_size")
 
-    def __init__(self, fragment_size: int | None) -> None:
+    def __init__(
+        self,
+        mutex: threading.Lock,
+        bell: Doorbell,
+        fragment_size: int | None,
+        max_batch: int,
+        max_bytes: int,
+    ) -> None:
+        self._mutex = mutex
+        self._bell = bell
         self.fragment_size = fragment_size
+        self._stream_size = fragment_size or max_batch
+        self._max_bytes = max_bytes
         self._source: Source | None = None  # under the mutex; written by the writer thread but for `drop`
 
     def __bool__(self) -> bool:
         return self._source is not None
+
+    def new_stream(self, opcode: Opcode) -> StreamSource:
+        """Make a message that comes in chunks; its ``item`` is still to be put in the queue. Thread-safe."""
+        return StreamSource(opcode, self._stream_size, self._max_bytes, self._mutex, self._bell)
 
     def ready(self) -> bool:
         """Whether there is a fragment to take."""
@@ -262,16 +282,15 @@ class FragmentLane:
     def is_large(self, item: Item) -> bool:
         """Whether an item is a message that goes out in pieces."""
         size = self.fragment_size
-        return size is not None and len(item) > size and message_of(item) is not None and not _expires(item)
+        if size is None or len(item) <= size or message_of(item) is None:
+            return False
+        # A message that expires may be worthless before its last piece is out: it goes in one, or not at all.
+        return expiry_of(item) == math.inf
 
     def pieces_of(self, item: Item) -> list[Item]:
         """Cut a large message at once."""
         assert self.fragment_size is not None, "is_large has found nothing else"
-        source = Pieces(item, self.fragment_size)
-        entries = [_entry(source.take(), item)]
-        while entries[-1].origin is None:
-            entries.append(_entry(source.take(), item))
-        return list(entries)
+        return _fragments_of(Pieces(item, self.fragment_size), math.inf)
 
     def begin(self, item: Item) -> None:
         """Occupy the lane with an item that ``first_of`` has found."""
@@ -283,15 +302,11 @@ class FragmentLane:
 
     def take(self, max_bytes: int) -> Batch | None:
         """Take fragments until they have ``max_bytes``, there are no more, or the message is complete."""
-        entries: list[Item] = []
-        size = 0
-        while size < max_bytes and self._source is not None and self._source.ready():
-            frame = self._source.take()
-            size += len(frame)
-            entries.append(_entry(frame, self._source.item))
-            if frame.fin:
-                self._source = None
-        return Batch(entries, entries=True) if entries else None
+        if self._source is None or not (entries := _fragments_of(self._source, max_bytes)):
+            return None
+        if ends_message(entries[-1]):
+            self._source = None
+        return Batch(entries, entries=True)
 
     def holds(self, source: StreamSource) -> bool:
         """Whether this stream is the message under way."""
@@ -303,17 +318,22 @@ class FragmentLane:
         return [] if source is None else [source.item]
 
 
+def _fragments_of(source: Source, max_bytes: float) -> list[Item]:
+    entries: list[Item] = []
+    size, is_last = 0, False
+    while size < max_bytes and not is_last and source.ready():
+        frame = source.take()
+        size, is_last = size + len(frame), frame.fin
+        entries.append(_entry(frame, source.item))
+    return entries
+
+
 def _entry(frame: Frame, item: Item) -> Entry:
     # The last fragment stands for the message: once it is written, so is that.
     if not frame.fin:
         return Entry(frame)
     future = item.future if isinstance(item, Entry) else None
     return Entry(frame, message=message_of(item), future=future, origin=item)
-
-
-def _expires(item: Item) -> bool:
-    # Such a message may be worthless before its last piece is out: it goes in one frame, or not at all.
-    return isinstance(item, Entry) and item.expires_at != math.inf
 
 
 def stop_streams(items: Sequence[Item]) -> None:

@@ -8,18 +8,22 @@ the queue's.
 from __future__ import annotations
 
 import enum
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
+from typing import TypeAlias
 
-from wsclient.exceptions import QueueFull
+from wsclient.exceptions import Disconnected, QueueFull
 from wsclient.fragments import FragmentLane, StreamEntry, StreamSource
-from wsclient.items import Batch, Item, message_of
+from wsclient.items import Batch, Item, expiry_of, message_of
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
 __all__ = ["Flow", "Front"]
+
+_Lane: TypeAlias = "deque[Item] | tuple[()]"
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
@@ -61,13 +65,17 @@ class Front:
         self._enter = enter
         self._max_batch = max_batch
         self._chunk = max(1, min(_CHUNK, max_batch // room.share))
-        self._ahead: deque[Item] = deque()
-        self._in_doubt: deque[Item] = deque()
+        # Made when they are needed: empty ones would cost an idle connection 760 bytes each.
+        self._ahead: _Lane = ()
+        self._ahead_bytes = 0
+        self._in_doubt: _Lane = ()
+        self._again: _Lane = ()
         self._retired: list[Item] = []  # in doubt, and not to be written again
-        self._again: deque[Item] = deque()
         self.flow = Flow.ALL
         self._greeter: int | None = None  # the thread that runs on_reconnect
+        self._late_greeter: int | None = None  # ... of a link that is lost by now
         self._links = 0  # how many links there were before this one
+        self.next_expiry = math.inf  # nothing that waits expires before
         self.high_messages = 0  # writer thread
         self.high_bytes = 0  # writer thread
 
@@ -116,6 +124,7 @@ class Front:
         batch = self._batch_of(self._cut(lane, items)[1], items, True)
         if batch is not None:
             batch.greeting = lane is self._ahead
+        self._ahead_bytes = sum(map(len, self._ahead)) if self._ahead else 0
         return batch
 
     def _batch_of(self, whole: list[Item], items: list[Item], has_entries: bool) -> Batch | None:
@@ -151,7 +160,7 @@ class Front:
     def _note_depth(self, depth: int, size: int, count: int) -> None:
         if depth > self.high_messages or self._room.has_large or size * depth > self.high_bytes * count:
             self.high_messages = max(self.high_messages, depth)
-            size += sum(map(len, list(self._waiting)))
+            size += self.queued_bytes()
         if size > self.high_bytes:
             self.high_bytes = size
 
@@ -159,18 +168,21 @@ class Front:
 
     def halt(self) -> list[Item]:
         """Let nothing leave any more; return what stands for a stream that was under way."""
-        self.flow, self._greeter = Flow.NOTHING, None
+        self.flow = Flow.NOTHING
+        self._greeter, self._late_greeter = None, self._greeter
         self._links += 1
         cut_off = self._lane.drop()
-        self._again.extendleft(item for item in cut_off if not isinstance(item, StreamEntry))
+        pieces = [item for item in cut_off if not isinstance(item, StreamEntry)]
+        self._again = _lane_of([*pieces, *self._again])
         return [item for item in cut_off if isinstance(item, StreamEntry)]
 
     def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
         """Have items leave before everything that waits, in order."""
         # What was under way came off the first of the two lanes that is not empty: it goes back there.
-        lane = self._in_doubt or self._again
-        lane.extendleft(reversed(unwritten))
-        self._in_doubt.extendleft(reversed(in_doubt))
+        if self._in_doubt:
+            self._in_doubt = _lane_of([*in_doubt, *unwritten, *self._in_doubt])
+        else:
+            self._in_doubt, self._again = _lane_of(in_doubt), _lane_of([*unwritten, *self._again])
 
     def in_doubt(self) -> list[Item]:
         """What was written before and is, or was, to be written again."""
@@ -186,9 +198,12 @@ class Front:
         """The calling thread runs ``on_reconnect``, unless that link is lost by now."""
         if links == self._links:
             self._greeter = threading.get_ident()
+        else:
+            self._late_greeter = threading.get_ident()
 
     def resume(self, links: int, is_open: bool) -> None:
         """``on_reconnect`` has returned: let everything leave, unless that link is lost by now."""
+        self._late_greeter = None
         if links == self._links:
             self.flow, self._greeter = Flow.ALL, None
             self._room.let_go()
@@ -196,17 +211,26 @@ class Front:
                 self.serve_line()
 
     def is_greeter(self) -> bool:
-        """Whether the calling thread runs ``on_reconnect``: what it sends goes ahead."""
+        """Whether the calling thread runs ``on_reconnect``: what it sends goes ahead.
+
+        Raises ``Disconnected`` where that link is lost by now: the next one has a greeting of its own.
+        """
+        if self._late_greeter is not None and self._late_greeter == threading.get_ident():
+            raise Disconnected("the connection was lost again: on_reconnect will be called for the next one")
         return self._greeter is not None and self._greeter == threading.get_ident()
 
     def put_ahead(self, item: Item) -> None:
-        """Have an item leave before everything else."""
+        """Have an item leave before everything else. Raises ``QueueFull`` beyond the bounds of the queue."""
+        size = self._ahead_bytes + len(item)
+        if self._ahead and not self._room.would_hold(len(self._ahead) + 1, size):
+            raise QueueFull(f"on_reconnect has sent {len(self._ahead)} messages: flush() before more")
+        self._ahead = self._ahead or deque()
         self._ahead.append(item)
+        self._ahead_bytes = size
 
     def take_ahead(self) -> list[Item]:
         """Take back what ``on_reconnect`` sent and what was not written."""
-        items = list(self._ahead)
-        self._ahead.clear()
+        items, self._ahead, self._ahead_bytes = list(self._ahead), (), 0
         return items
 
     def knows(self, source: StreamSource) -> bool:
@@ -219,7 +243,10 @@ class Front:
         if self._lane.holds(source):
             return self.drop()
         behind: list[Item] = []
-        for lane in (self._ahead, self._again, self._waiting):
+        lanes: tuple[_Lane, ...] = self._ahead, self._again, self._waiting
+        for lane in lanes:
+            if not lane:
+                continue
             kept = _pop_all(lane)
             place = kept.index(source.item) if source.item in kept else len(kept)
             cut = 0 if behind else place
@@ -230,11 +257,32 @@ class Front:
     def drop(self) -> list[Item]:
         """Give up everything, and hand it back in order."""
         # What is in doubt was written, and has an account of its own.
-        self._retired += _pop_all(self._in_doubt)
+        self._retired += self._in_doubt
         items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
-        self._ahead.clear()
-        self._again.clear()
+        self._ahead = self._in_doubt = self._again = ()
+        self._ahead_bytes = 0
         return items
+
+    def entered(self, item: Item) -> None:
+        """Note an item that enters the queue through the mutex."""
+        self._room.entered(item)
+        self.next_expiry = min(self.next_expiry, expiry_of(item))
+
+    def drop_expired(self, now: float) -> list[Item]:
+        """Give up what waits and is too late by now. Rouse the writer then: it may have found nothing."""
+        if now < self.next_expiry:
+            return []
+        items = _pop_all(self._waiting)
+        kept = [item for item in items if expiry_of(item) > now]
+        self._waiting.extendleft(reversed(kept))
+        self.next_expiry = min(map(expiry_of, kept), default=math.inf)
+        expired = [item for item in items if expiry_of(item) <= now]
+        self._room.left(expired)
+        return expired
+
+    def queued_bytes(self) -> int:
+        """Payload bytes that wait in the queue. Any thread, without the mutex."""
+        return sum(map(len, list(self._waiting)))
 
     def drop_oldest(self) -> Item:
         """Give up the oldest message of the queue."""
@@ -253,6 +301,10 @@ class Front:
             self._room.withdraw()
         else:
             self._room.publish()
+
+
+def _lane_of(items: list[Item]) -> _Lane:
+    return deque(items) if items else ()
 
 
 def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[Item], int]:

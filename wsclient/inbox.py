@@ -56,6 +56,7 @@ class Inbox(Generic[T]):
         self._room.acquire()
         self._closed = False  # _mutex: nothing more will come
         self._unlimited = False  # _mutex: nobody is waited for any more; what finds no room is dropped
+        self._drops = False  # reader thread: after the first one everything, so that there is no hole
         self.dropped = 0  # reader thread
         self.high = 0  # reader thread
 
@@ -68,14 +69,14 @@ class Inbox(Generic[T]):
         """Hand over items in order; blocks while there is no room for them, until ``stop_waiting``."""
         start = 0
         while start < len(items):
-            # After the first drop everything: what is missing is the end, and no hole.
-            count = 0 if self.dropped else self._fitting(items, start)
+            count = 0 if self._drops else self._fitting(items, start)
             if count:
                 self._items.extend(items[start : start + count] if count < len(items) else items)
                 start += count
                 self.high = max(self.high, len(self._items))
                 self._wake_consumers(count)
             elif not self._wait_for_room(self._size(items[start])):
+                self._drops = True
                 self.dropped += len(items) - start
                 return
 
@@ -199,10 +200,15 @@ class Inbox(Generic[T]):
     # -- the end --------------------------------------------------------------------------------------
 
     def stop_waiting(self) -> None:
-        """Never block the reader again: it has a close frame to find. Thread-safe."""
+        """Do not block the reader any more: it has the end of the stream to find. Thread-safe."""
         with self._mutex:
             self._unlimited = True
         self._resume()
+
+    def wait_again(self) -> None:
+        """Have the reader wait for room again: there is another stream. Reader thread."""
+        with self._mutex:
+            self._unlimited = self._drops = False
 
     def close(self) -> None:
         """Let consumers have what is left, and then ``InboxClosed``."""

@@ -15,6 +15,7 @@ __all__ = [
     "Entry",
     "Item",
     "ends_message",
+    "expiry_of",
     "is_message",
     "message_of",
     "messages_of",
@@ -75,6 +76,11 @@ def payload_size(message: str | bytes) -> int:
 def received_size(item: str | bytes | Fragment) -> int:
     """Bytes that a received message, or piece of one, has taken on the wire without its headers."""
     return payload_size(item.data if isinstance(item, Fragment) else item)
+
+
+def expiry_of(item: Item) -> float:
+    """Monotonic time from which on an item is not to be written any more; infinity for most."""
+    return item.expires_at if isinstance(item, Entry) else math.inf
 
 
 def is_message(item: Item) -> bool:

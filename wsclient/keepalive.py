@@ -10,15 +10,15 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 
-from wsclient.exceptions import QueueFull
+from wsclient.exceptions import QueueFull, SendTimeout
 from wsclient.frames import Frame, Opcode
-from wsclient.items import Entry
+from wsclient.items import Entry, Item
 
-__all__ = ["Keepalive", "fail_future", "resolve_future"]
+__all__ = ["Keepalive", "fail_expired", "fail_future", "fail_futures", "resolve_future"]
 
 _MAX_PENDING = 4096
 
@@ -33,6 +33,18 @@ def fail_future(future: Future[float] | Future[None], error: BaseException) -> N
     """Fail a future that its owner may have cancelled. Its callbacks run on the calling thread."""
     with _callbacks_contained():
         future.set_exception(error)
+
+
+def fail_futures(items: Iterable[Item], error: BaseException) -> None:
+    """Fail whatever somebody waits for among some items. See ``fail_future``."""
+    for item in items:
+        if isinstance(item, Entry) and item.future is not None:
+            fail_future(item.future, error)
+
+
+def fail_expired(item: Item) -> None:
+    """Fail the receipt of a message, if it has one, that could not be written in time."""
+    fail_futures([item], SendTimeout("the message expired before it could be written"))
 
 
 @contextmanager

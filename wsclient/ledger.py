@@ -18,7 +18,7 @@ from functools import partial
 from wsclient.exceptions import QueueFull
 from wsclient.items import Entry, Item
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "size_of"]
 
 _BARRIER_BYTES = 1 << 18  # written since the last barrier before the next one rides along
 _ITEM_BYTES = 64  # what a message takes beside its payload, so that empty ones are bounded, too
@@ -26,6 +26,11 @@ _MAX_BARRIERS = 64  # under way; a peer that answers no pings shall not pile the
 _IDLE_SECONDS = 0.1  # ... or since the last write, when nothing follows
 
 Barrier = Callable[[], "tuple[Entry, Future[float]]"]
+
+
+def size_of(items: Sequence[Item]) -> int:
+    """Bytes that some items count for."""
+    return sum(map(len, items)) + _ITEM_BYTES * len(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Ledger:
 
     def written(self, items: Sequence[Item], now: float, *, greeting: bool = False) -> Entry | None:
         """Note a batch that is written; return a barrier to send behind it, if it is time. Writer thread."""
-        size = sum(map(len, items)) + _ITEM_BYTES * len(items)
+        size = size_of(items)
         with self._mutex:
             self._number += 1
             self._batches.append(_Batch(self._number, items, size, greeting))

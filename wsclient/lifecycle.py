@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 import math
 import threading
+from collections.abc import Callable
 
 from wsclient.exceptions import ConnectionClosed, Disconnected, ProtocolError, WSClientError
 
@@ -142,7 +143,6 @@ class Lifecycle:
         if self.state is State.RECONNECTING:
             self.state = State.CLOSING
             self._decide(ClosedBy.LOCAL, _ABNORMAL, when_lost, self.cause)
-            self.close_received = self.failed = False
             self._milestone.notify_all()
             return True
         return self._leave_open(ClosedBy.LOCAL, code, reason, None, State.CLOSING)
@@ -219,10 +219,13 @@ class Lifecycle:
 
     # -- between two links: reader thread -------------------------------------------------------------
 
-    def pause(self, seconds: float) -> bool:
-        """Wait before the next attempt; ``False`` at once when the connection is closed meanwhile."""
+    def pause(self, seconds: float | None, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Wait before the next attempt; ``False`` at once when the connection is closed meanwhile.
+
+        ``enough`` ends the wait, too; who makes it true calls ``reach``.
+        """
         with self._milestone:
-            self._milestone.wait_for(lambda: not self.recovers, seconds)
+            self._milestone.wait_for(lambda: not self.recovers or enough(), seconds)
             return self.recovers
 
     def reopen(self) -> bool:

@@ -22,6 +22,7 @@ from wsclient.writer import Writer
 
 __all__ = ["Link"]
 
+_WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
 _LINGER = 1.0  # seconds for the peer to close TCP once the closing handshake is over (section 7.1.1)
 
 
@@ -80,6 +81,11 @@ class Link:
         finally:
             self.leave()
 
+    def join_writer(self) -> bool:
+        """Wait for the end of the writer; ``False`` when a callback of a future keeps it."""
+        self.thread.join(_WRITER_GRACE)
+        return not self.thread.is_alive()
+
     def unwritten(self) -> list[Item]:
         """What was accepted and not written. Once the writer has ended, or is beyond all patience."""
         return self.writer.unsent() + self._parts.queue.leftover()
@@ -133,15 +139,17 @@ class Link:
         parts = self._parts
         parts.lifecycle.lose(error)
         parts.stop_writing()
-        if isinstance(error, ConnectionError):
+        if not isinstance(error, ConnectionError):
+            self.transport.shutdown()
+        if isinstance(error, ConnectionError) or parts.lifecycle.recovers:
             self._leave_to_reader()
-        if not parts.lifecycle.recovers:
-            parts.stop_waiting()
+        parts.stop_waiting()
         self.transport.shutdown()
 
     def _leave_to_reader(self) -> None:
         # Nothing goes out any more, but what had come in before is still to be read, and a close frame may be
-        # behind it. The reader finds the end by itself; the writer, whose thread this is, stays its clock.
+        # behind it; messages may wait for room. The reader finds the end by itself; the writer, whose thread
+        # this is, stays its clock.
         parts = self._parts
         parts.lifecycle.hasten(monotonic() + parts.options.close_timeout)
         while not self.writer.is_done() and (left := parts.lifecycle.deadline - monotonic()) > 0:

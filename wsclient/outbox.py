@@ -23,6 +23,7 @@ Message: TypeAlias = "str | bytes"
 BytesLike: TypeAlias = "bytes | bytearray | memoryview"
 T = TypeVar("T")
 
+_LOST_IN_CALLBACK = "the connection is lost: a callback that waits for the next one would wait for itself"
 _MAX_CONTROL_PAYLOAD = 125  # RFC 6455, section 5.5
 
 
@@ -84,6 +85,7 @@ class Outbox:
         self._drops = overflow is Overflow.DROP_OLDEST
         self._sends_again = sends_again
         self._on_dropped = on_dropped
+        self._awaited: Future[None] | None = None  # what a callback waits for: its thread, one at a time
         self.put: Callable[[Item, bool, float | None], None] = (
             self._put_dropping if self._drops else queue.put
         )
@@ -124,29 +126,46 @@ class Outbox:
         else:
             self._queue.put_slowly(entry, True, timeout)
 
-    def flush(self, timeout: float) -> None:
-        """Wait until everything queued before is written."""
+    def flush(self, timeout: float, *, in_callback: bool = False) -> None:
+        """Wait until everything queued before is written; in a callback, no longer than the link lasts."""
         future: Future[None] = Future()
-        self._queue.put_mark(Entry(None, future=future))
-        _wait_for(future, timeout, "flush", timeout)
+        if in_callback:
+            self._awaited = future  # first: either `release` finds it, or we find that the link is lost
+        try:
+            self._queue.put_mark(Entry(None, future=future))
+            if in_callback and self._lifecycle.recovers:
+                self.release()
+            _wait_for(future, timeout, "flush", timeout)
+        finally:
+            if in_callback:
+                self._awaited = None
 
-    def confirm(self, timeout: float) -> float:
+    def release(self) -> None:
+        """The link is lost: have a callback that waits for it go on. The next one is opened after it."""
+        future = self._awaited
+        if future is not None:
+            fail_future(future, Disconnected(_LOST_IN_CALLBACK))
+
+    def confirm(self, timeout: float, *, in_callback: bool = False) -> float:
         """Wait for the pong of a ping behind everything queued before.
 
-        What is sent again after a lost link goes before a new ping, which then confirms the same.
+        What is sent again after a lost link goes before a new ping, which then confirms the same; a callback
+        does not wait for that link, which is opened after it.
         """
         deadline = monotonic() + timeout
         while True:
             try:
-                return self._confirm_once(max(deadline - monotonic(), 0.0), timeout)
+                return self._confirm_once(max(deadline - monotonic(), 0.0), timeout, in_callback)
             except Disconnected:
-                if not self._sends_again:
+                if in_callback or not self._sends_again:
                     raise
 
-    def _confirm_once(self, timeout: float, told: float) -> float:
+    def _confirm_once(self, timeout: float, told: float, in_callback: bool) -> float:
         entry, future = self._keepalive.ping(None)
         try:
             self._queue.put_mark(entry)
+            if in_callback and self._lifecycle.recovers:
+                raise Disconnected(_LOST_IN_CALLBACK)
             return _wait_for(future, timeout, "confirm", told)
         finally:
             self._keepalive.forget(future)

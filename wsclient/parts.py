@@ -7,12 +7,12 @@ import os
 from typing import NoReturn
 
 from wsclient.callbacks import Callbacks, Direct, Ordered, Received, Runner
-from wsclient.exceptions import Disconnected, WSClientError
+from wsclient.exceptions import WSClientError
 from wsclient.frames import Frame
 from wsclient.inbox import Inbox
-from wsclient.items import Entry, Item, received_size, restored
-from wsclient.keepalive import Keepalive, fail_future
-from wsclient.ledger import Ledger
+from wsclient.items import Item, message_of, received_size
+from wsclient.keepalive import Keepalive, fail_expired
+from wsclient.ledger import Ledger, size_of
 from wsclient.lifecycle import Lifecycle
 from wsclient.options import Options
 from wsclient.outbox import Outbox
@@ -20,16 +20,9 @@ from wsclient.reconnect import Delivery
 from wsclient.send_queue import SendQueue
 from wsclient.stats import ReadCounters, WriteCounters
 
-__all__ = ["Parts", "fail_streams"]
+__all__ = ["Parts"]
 
 _MAX_BATCH = 256 * 1024  # bytes; small enough for a control frame to wait behind
-
-
-def fail_streams(items: list[Item]) -> None:
-    """Fail the receipts of streams whose end was under way. Those of messages stand: they go out again."""
-    for item in items:
-        if isinstance(item, Entry) and item.future is not None and restored(item) is None:
-            fail_future(item.future, Disconnected("the connection was lost in the middle of the stream"))
 
 
 def _max_batch(options: Options) -> int:
@@ -49,16 +42,17 @@ class Parts:
         self.log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": self.name})
         self.lifecycle = Lifecycle(recovers=options.reconnect is not None)
         self.keepalive = Keepalive(options.ping_interval, options.ping_timeout)
+        self.callbacks = Callbacks(options, self.log)
         self.queue = SendQueue(
             options.max_queued_messages,
             options.max_queued_bytes,
             refuse=self.refuse,
+            on_expired=self._tell_expired,
             overflow=options.overflow,
             fragment_size=options.fragment_size,
             max_batch=_max_batch(options),
         )
         self.queue.hold()
-        self.callbacks = Callbacks(options, self.log)
         self.outbox = Outbox(
             self.queue,
             self.keepalive,
@@ -75,6 +69,12 @@ class Parts:
         self.written = WriteCounters()
         self.read = ReadCounters()
         self.is_forked = False  # set in a forked child
+
+    def _tell_expired(self, item: Item) -> None:
+        # Runs on the thread of the application that needed the room.
+        fail_expired(item)
+        if (message := message_of(item)) is not None:
+            self.callbacks.dropped(message)
 
     def _choose_runner(self) -> Runner:
         options = self.options
@@ -106,12 +106,27 @@ class Parts:
         if not self.lifecycle.recovers:
             self.queue.cut(final)
             return
-        fail_streams(self.queue.halt(final))
+        self.queue.halt(final)
+        self.outbox.release()
 
     def stop_waiting(self) -> None:
-        """Do not let messages that nobody takes keep the reader from finding the end."""
+        """Do not let messages that nobody takes keep the reader from finding the end of this link."""
         self.inbox.stop_waiting()
         self.runner.stop_waiting()
+
+    def wait_again(self) -> None:
+        """There may be another link: its messages wait for room. Reader thread."""
+        self.inbox.wait_again()
+        self.runner.wait_again()
+
+    def in_doubt(self) -> list[Item]:
+        """What was written and may not have arrived, in order. Any thread."""
+        with self.queue.mutex:
+            return [*(self.ledger.peek() if self.ledger else []), *self.queue.front.in_doubt()]
+
+    def in_doubt_bytes(self) -> int:
+        """How much that is, as ``Stats`` counts it. Any thread."""
+        return self.ledger.bytes + size_of(self.queue.front.in_doubt()) if self.ledger else 0
 
     def refuse(self) -> NoReturn:
         """Raise why nothing can be sent or received on this connection."""

@@ -96,7 +96,6 @@ class Protocol:
     """Decodes one connection's incoming frames. Not thread-safe: only the reading thread may use it.
 
     Attributes:
-        bytes_received: bytes given to it so far.
         has_more: decoding has stopped because much was inflated. Hand over the events, then call
             ``buffer_updated(0)``, until this is ``False``: before that there may be no room to read into.
         assembles: whether messages come whole, not as ``Fragment``.
@@ -116,7 +115,6 @@ class Protocol:
         """
         self.assembles = assemble  # never changes
         # The reading thread owns every field.
-        self.bytes_received = 0
         self.has_more = False
         self._max_message_size = _NO_LIMIT if max_message_size is None else max_message_size
         self._inflation = _Inflation(inflater, self._max_message_size) if inflater else None
@@ -141,7 +139,6 @@ class Protocol:
         Returns:
             What they completed, in order. A ``Close`` or a ``Failure`` is the last event of all.
         """
-        self.bytes_received += nbytes
         events: list[Event] = []
         if self._state is _State.ENDED:
             return events

@@ -26,7 +26,7 @@ class DisconnectKind(enum.Enum):
     KEEPALIVE = "keepalive"  # no pong in time, or a write without progress for write_timeout
     PROTOCOL_ERROR = "protocol error"  # the server broke RFC 6455; `code` is what we closed with
     CONNECT_FAILED = "connect failed"  # an attempt: DNS, TCP, the proxy, TLS, or open_timeout
-    HANDSHAKE_REJECTED = "handshake rejected"  # an attempt: the server answered, `status` says what
+    HANDSHAKE_REJECTED = "handshake rejected"  # ... the server's answer, see `status`, or a callable failed
 
 
 class Delivery(str, enum.Enum):

@@ -8,19 +8,17 @@ from time import monotonic
 
 from wsclient.exceptions import Disconnected
 from wsclient.handshake import Upgraded
-from wsclient.items import Entry, Item, messages_of, restored
-from wsclient.keepalive import fail_future
+from wsclient.items import Item, messages_of, restored
+from wsclient.keepalive import fail_futures
 from wsclient.lifecycle import ClosedBy, Lifecycle
 from wsclient.link import Link
-from wsclient.parts import Parts, fail_streams
+from wsclient.parts import Parts
 from wsclient.protocol import Fragment
 from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect, failed_attempt
 from wsclient.transport import is_refused_certificate
 from wsclient.writer import PeerStalled
 
 __all__ = ["Recovery"]
-
-_WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
 
 
 class Recovery:
@@ -53,6 +51,7 @@ class Recovery:
         self._step = 0  # of the delays; goes on where a link has not lasted longer than its delay
         self._delay = 0.0  # before the last attempt
         self._failure: BaseException | None = None  # of the last attempt
+        self._is_told = True  # on_disconnect has returned: any thread, the one that runs callbacks
 
     def next(self, link: Link) -> Link | None:
         """Return the link after ``link``, which has ended; ``None`` when that was the connection's end."""
@@ -66,12 +65,19 @@ class Recovery:
             self._parts.lifecycle.give_up(None)
             return None
         self._parts.log.info("lost: %s: %s", reason.kind.value, reason.text)
-        self._parts.runner.call(partial(self._parts.callbacks.disconnected, reason))
+        self._parts.lifecycle.pause(None, lambda: self._is_told)  # an executor may be far behind
+        self._is_told = False
+        self._parts.runner.call(partial(self._tell, reason))
         self._failure = None
         found = self._try_again(reason)
         if found is None:
             self._parts.lifecycle.give_up(self._failure)
         return found
+
+    def _tell(self, reason: Disconnect) -> None:
+        self._parts.callbacks.disconnected(reason)
+        self._is_told = True
+        self._parts.lifecycle.reach()
 
     def _try_again(self, reason: Disconnect) -> Link | None:
         while self._wants(reason):
@@ -103,20 +109,20 @@ class Recovery:
         link.transport.shutdown()
         parts.stop_writing()
         link.writer.stop()
-        link.thread.join(_WRITER_GRACE)
-        if link.thread.is_alive():  # a callback of a future that does not return: there can't be two writers
+        if not link.join_writer():  # there can't be two writers
             return None
         unwritten = link.writer.unsent()
-        fail_streams(unwritten)
+        _fail_streams(unwritten)
         forgotten = parts.ledger.forgotten if parts.ledger else 0
         in_doubt, greeting = parts.ledger.take() if parts.ledger else ([], [])
         again = in_doubt if parts.options.delivery is Delivery.AT_LEAST_ONCE else []
         kept = [whole for item in unwritten if (whole := restored(item)) is not None]
         greeting_lost = kept if link.writer.is_greeting else []
         in_vain = [*greeting_lost, *parts.queue.put_again(again, [] if greeting_lost else kept)]
-        _fail_all(in_vain)
+        fail_futures(in_vain, Disconnected("the connection was lost before on_reconnect was done"))
         if link.reader.is_within and not parts.callbacks.take_messages:
             parts.inbox.put_last(Fragment(b"", final=True, lost=True))
+        parts.wait_again()
         parts.lifecycle.rest()
         parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         link.leave()
@@ -180,7 +186,7 @@ def _kind(lifecycle: Lifecycle) -> DisconnectKind:
     return DisconnectKind.KEEPALIVE if isinstance(lifecycle.cause, PeerStalled) else DisconnectKind.LOST
 
 
-def _fail_all(items: list[Item]) -> None:
-    for item in items:
-        if isinstance(item, Entry) and item.future is not None:
-            fail_future(item.future, Disconnected("the connection was lost before on_reconnect was done"))
+def _fail_streams(items: list[Item]) -> None:
+    # Those whose end was under way. The receipts of messages stand: they go out again.
+    broken = [item for item in items if restored(item) is None]
+    fail_futures(broken, Disconnected("the connection was lost in the middle of the stream"))

@@ -64,6 +64,10 @@ class Room:
         """Whether less than a quarter of the room is free, while somebody waits for some."""
         return self._spare < self._tickets // 4
 
+    def would_hold(self, messages: int, size: int) -> bool:
+        """Whether an empty queue had room for so many messages of ``size`` bytes together."""
+        return messages <= self._tickets and size <= self.share * self._tickets + self._slack
+
     def take(self, size: int) -> bool:
         """Make room for one message of ``size`` bytes, or change nothing and return ``False``."""
         if size <= self.share:

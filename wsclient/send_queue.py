@@ -33,7 +33,7 @@ from wsclient.control_lane import ControlLane
 from wsclient.doorbell import Doorbell
 from wsclient.exceptions import SendTimeout
 from wsclient.fragments import FragmentLane, StreamSource, stop_streams
-from wsclient.frames import Frame, Opcode
+from wsclient.frames import Frame
 from wsclient.front import Flow, Front
 from wsclient.items import Batch, Entry, Item
 from wsclient.options import Overflow
@@ -65,6 +65,7 @@ class SendQueue(queue.Queue[Item]):
         max_batch: size of a batch in bytes, so that control frames never wait long behind one.
         fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
         refuse: raises the error for a message that comes after the close.
+        on_expired: called on a sending thread with each message that made way because it had expired.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class SendQueue(queue.Queue[Item]):
         max_bytes: int,
         *,
         refuse: Callable[[], NoReturn],
+        on_expired: Callable[[Item], None] = lambda item: None,
         overflow: Overflow = Overflow.BLOCK,
         max_batch: int = 256 * 1024,
         fragment_size: int | None = None,
@@ -84,8 +86,6 @@ class SendQueue(queue.Queue[Item]):
         self._share = self._room.share
         self._take_ticket = self._room.pool.pop
         self._append = self.queue.append
-        self._max_batch = max_batch
-        self._max_bytes = max_bytes
         self.refuse = refuse
         self._writer_ident = 0  # written once, by the writer thread as it starts
         self._state = QueueState.OPEN  # written under mutex
@@ -93,11 +93,19 @@ class SendQueue(queue.Queue[Item]):
         self._barred = False  # any thread: everything is refused, without a look at the mutex
         self._line = WaitingLine(self.mutex)
         self.control = ControlLane(self.mutex, self._bell)
-        self._lane = FragmentLane(fragment_size)  # mutex
+        self.fragments = FragmentLane(self.mutex, self._bell, fragment_size, max_batch, max_bytes)
         self.front = Front(
-            self.queue, self._room, self._line, self._lane, enter=self._enter, max_batch=max_batch
+            self.queue, self._room, self._line, self.fragments, enter=self._enter, max_batch=max_batch
         )
-        self.admission = Admission(self._room, self._line, self.front, enter=self._enter, overflow=overflow)
+        self.admission = Admission(
+            self._room,
+            self._line,
+            self.front,
+            self._bell,
+            enter=self._enter,
+            overflow=overflow,
+            on_expired=on_expired,
+        )
         self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
@@ -133,10 +141,13 @@ class SendQueue(queue.Queue[Item]):
         """As ``put``, always through the mutex: for entries, large messages, and a full queue."""
         # A future's callback would wait for itself: it runs on the writer thread.
         may_wait = block and threading.get_ident() != self._writer_ident
-        waiter = self._when_open(lambda: self.admission.admit(item, may_wait))
-        if waiter is None:
-            return
-        outcome = self._line.wait(waiter, timeout, self.front.serve_line)
+        try:
+            waiter = self._when_open(lambda: self.admission.admit(item, may_wait))
+            if waiter is None:
+                return
+            outcome = self._line.wait(waiter, timeout, self.admission.look, self.admission.due)
+        finally:
+            self.admission.tell_expired()
         if outcome is Outcome.WAITING:
             raise SendTimeout(f"the send queue stayed full for {timeout} s; the message was not accepted")
         if outcome is Outcome.REFUSED:
@@ -146,24 +157,17 @@ class SendQueue(queue.Queue[Item]):
         if not self._barred:
             with self.mutex:
                 if self._state is QueueState.OPEN:
-                    admitted = action()
-                    self._bell.ring()  # for what goes ahead
-                    return admitted
+                    return action()
         self.refuse()
 
     def _enter(self, item: Item) -> None:
-        self._room.entered(item)
+        self.front.entered(item)
         self._append(item)
         self._bell.ring()
 
     def put_mark(self, entry: Entry) -> None:
         """Queue something that is no message and needs no room, behind everything accepted so far."""
         self._when_open(lambda: self.admission.admit_mark(entry))
-
-    def new_stream(self, opcode: Opcode) -> StreamSource:
-        """Make a message that comes in chunks; its ``item`` is still to be put."""
-        size = self._lane.fragment_size or self._max_batch
-        return StreamSource(opcode, size, self._max_bytes, self.mutex, self._bell)
 
     def put_dropping(self, item: Item) -> list[Item]:
         """Accept one item, giving up the oldest ones for it; return those. Thread-safe."""
@@ -193,9 +197,8 @@ class SendQueue(queue.Queue[Item]):
                 self._state = QueueState.DRAINING
                 self._final = final
                 self._shut_out()
-                return
-        if self._state is QueueState.OPEN:
-            self.cut()
+            elif self._state is QueueState.OPEN:
+                self._cut(self._final)  # the answer to the peer's close frame may be about to go out
 
     def give_up(self, source: StreamSource, final: Frame) -> None:
         """Send what stands before a stream that will not be finished, then ``final``, and nothing else."""
@@ -213,30 +216,32 @@ class SendQueue(queue.Queue[Item]):
         A final frame that is waiting to be taken is replaced, or taken back when ``final`` is ``None``.
         """
         with self.mutex:
-            if self._state is not QueueState.CUT:
-                self._state = QueueState.CUT
-                self._bell.stick()  # before the last look: who appends after it has to look, too
-                self._leftover[:0] = self.front.drop()  # it stands before what was given up earlier
-                stop_streams(self._leftover)
-                self._final = final
-            elif self._final is not None:
-                self._final = final
-            self._shut_out()
+            self._cut(final)
 
-    def halt(self, final: Frame | None = None) -> list[Item]:
+    def _cut(self, final: Frame | None) -> None:
+        if self._state is not QueueState.CUT:
+            self._state = QueueState.CUT
+            self._bell.stick()  # before the last look: who appends after it has to look, too
+            self._leftover[:0] = self.front.drop()  # it stands before what was given up earlier
+            stop_streams(self._leftover)
+            self._final = final
+        elif self._final is not None:
+            self._final = final
+        self._shut_out()
+
+    def halt(self, final: Frame | None = None) -> None:
         """The connection is lost: nothing leaves any more but ``final``. Items are still accepted.
 
-        Returns what stands for a stream that cannot go on. A queue that was closed before is cut.
+        A queue that was closed before is cut.
         """
         with self.mutex:
-            if self._state is QueueState.OPEN:
-                broken = [] if self.front.flow is Flow.NOTHING else self.front.halt()
-                stop_streams(broken)
-                self._final = final
-                self._bell.ring()
-                return broken
-        self.cut(final)
-        return []
+            if self._state is not QueueState.OPEN:
+                self._cut(final)
+                return
+            if self.front.flow is not Flow.NOTHING:
+                stop_streams(self.front.halt())
+            self._final = final
+            self._bell.ring()
 
     def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> list[Item]:
         """The link is gone: these leave first, once there is another one.
@@ -348,10 +353,6 @@ class SendQueue(queue.Queue[Item]):
         """End the writer's present or next ``wait``: its deadlines have changed. Thread-safe."""
         with self.mutex:
             self._bell.nudge()
-
-    def queued_bytes(self) -> int:
-        """Payload bytes that wait in the queue."""
-        return sum(map(len, list(self.queue)))
 
 
 def _take_back(waiting: deque[Item], item: Item) -> bool:

@@ -37,9 +37,9 @@ class SendStream:
         self._owner = owner  # keeps the Connection alive, whose end would be the end of this
         self._text = text
         self._check_caller("send_stream")
-        self._source = session.parts.queue.new_stream(Opcode.TEXT if text else Opcode.BINARY)
+        self._source = session.parts.queue.fragments.new_stream(Opcode.TEXT if text else Opcode.BINARY)
         try:
-            session.parts.outbox.put_entry(self._source.entry, session.parts.options.send_timeout)
+            session.parts.outbox.put_entry(self._source.item, session.parts.options.send_timeout)
         except BaseException:  # Ctrl-C, too, which may come just after the stream was accepted
             session.abandon_stream(self._source)
             self._source.withdraw()

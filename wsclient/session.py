@@ -27,8 +27,8 @@ from wsclient.fragments import StreamSource
 from wsclient.frames import Frame, Opcode, encode_close
 from wsclient.handshake import Dial, Upgraded, asked
 from wsclient.inbox import InboxClosed
-from wsclient.items import Entry, Item, messages_of
-from wsclient.keepalive import fail_future
+from wsclient.items import messages_of
+from wsclient.keepalive import fail_futures
 from wsclient.lifecycle import Milestone, State
 from wsclient.lifetime import live
 from wsclient.link import Link
@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 _ABANDONED = "a stream was not finished"
-_WRITER_GRACE = 5.0  # seconds for the writer to come back from a callback of a future
 _FORCE_GRACE = 0.4  # seconds for the threads to end once the transport is shut down
 
 
@@ -77,11 +76,6 @@ class _Threads:
                 f"{what}() in a callback on the reader thread would wait for itself: "
                 "use callback_executor, or another thread"
             )
-
-    def refuse_while_lost(self, what: str, state: State) -> None:
-        """Raise in a callback on the reader thread, which opens the connection again once that returns."""
-        if state is State.RECONNECTING:
-            self.refuse_on_reader(what)
 
     def refuse_on_writer(self, what: str) -> None:
         """Raise in a callback of a future, which runs on the writer thread."""
@@ -228,12 +222,11 @@ class Session:
             link.transport.shutdown()
         parts.queue.end()
         if link is not None:
-            link.thread.join(_WRITER_GRACE)
+            link.join_writer()
         items = link.unwritten() if link else parts.queue.leftover()
-        in_doubt = [*(parts.ledger.peek() if parts.ledger else []), *parts.queue.front.in_doubt()]
-        parts.lifecycle.finish(messages_of(items), messages_of(in_doubt))
+        parts.lifecycle.finish(messages_of(items), messages_of(parts.in_doubt()))
         error = parts.lifecycle.error()
-        _fail_futures(items, error)
+        fail_futures(items, error)
         parts.keepalive.fail(error)
         if link is not None:
             link.leave()
@@ -299,9 +292,13 @@ class Session:
             if link.thread.is_alive():
                 return
         unsent = link.unwritten() if link else parts.queue.leftover()
-        with parts.queue.mutex:
-            in_doubt = [*(parts.ledger.peek() if parts.ledger else []), *parts.queue.front.in_doubt()]
-        parts.lifecycle.account(messages_of(unsent), messages_of(in_doubt))
+        parts.lifecycle.account(messages_of(unsent), messages_of(parts.in_doubt()))
+
+    def check_may_wait(self, what: str) -> bool:
+        """Raise where a wait for the writer could never end. Tells whether the caller is a callback."""
+        self.parts.check_not_forked()
+        self.threads.refuse_on_writer(what)
+        return self.threads.are_calling()
 
     def wait_finished(self, timeout: float) -> bool:
         """Wait until ``on_close`` has returned and the threads have ended. ``False`` on a time-out."""
@@ -381,14 +378,10 @@ def _log_end(parts: Parts) -> None:
     parts.log.log(level, text, lifecycle.code, lifecycle.reason, len(lifecycle.unsent))
     if lifecycle.in_doubt:
         parts.log.warning("%d messages were written and may not have arrived", len(lifecycle.in_doubt))
+    if parts.ledger is not None and parts.ledger.forgotten:
+        parts.log.warning("%d more are not known any more: max_in_doubt_bytes", parts.ledger.forgotten)
     if dropped:
-        parts.log.warning("%d received messages found no room after close()", dropped)
-
-
-def _fail_futures(items: list[Item], error: BaseException) -> None:
-    for item in items:
-        if isinstance(item, Entry) and item.future is not None:
-            fail_future(item.future, error)
+        parts.log.warning("%d received messages found no room and were not taken in time", dropped)
 
 
 def snapshot(session: Session) -> Stats:
@@ -404,13 +397,13 @@ def snapshot(session: Session) -> Stats:
         messages_received=read.messages_received,
         bytes_received=read.bytes_received,
         queued_messages=len(queue.queue),
-        queued_bytes=queue.queued_bytes(),
+        queued_bytes=queue.front.queued_bytes(),
         max_queued_messages=queue.front.high_messages,
         max_queued_bytes=queue.front.high_bytes,
         dropped_messages=queue.admission.dropped,
-        expired_messages=written.expired,
+        expired_messages=written.expired + queue.admission.expired,
         reconnects=read.reconnects,
-        in_doubt_bytes=parts.ledger.bytes if parts.ledger else 0,
+        in_doubt_bytes=parts.in_doubt_bytes(),
         received_waiting=len(parts.inbox),
         discarded_messages=parts.inbox.dropped + parts.runner.dropped,
         pings_sent=parts.keepalive.pings_sent,

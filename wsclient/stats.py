@@ -52,11 +52,11 @@ class Stats:
         max_queued_messages: most messages that the writer found in the queue.
         max_queued_bytes: most payload bytes that it found there.
         dropped_messages: messages given up by ``overflow="drop_oldest"``.
-        expired_messages: messages that were not written before they expired.
+        expired_messages: messages that were given up because they had expired.
         reconnects: how often the connection was opened again.
         in_doubt_bytes: with ``reconnect``: what was written and may not have arrived; 64 more a message.
         received_waiting: received messages that nobody has taken yet.
-        discarded_messages: received messages that found no room after ``close()`` was called.
+        discarded_messages: received messages that found no room once the connection was closing or lost.
         pings_sent: pings written, the connection's own and the application's.
         pongs_received: pongs read.
         latency: last round trip of a ping, ``None`` before the first.

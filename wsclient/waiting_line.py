@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from wsclient.items import Item
@@ -67,15 +69,32 @@ class WaitingLine:
         while self._waiters:
             self._waiters.pop(0).settle(Outcome.REFUSED)
 
-    def wait(self, waiter: Waiter, timeout: float | None, last_look: Callable[[], None]) -> Outcome:
-        """Wait at most ``timeout`` seconds, without the mutex. ``last_look`` serves the line under it."""
+    def wait(
+        self,
+        waiter: Waiter,
+        timeout: float | None,
+        look: Callable[[], None],
+        due: Callable[[], float] = lambda: math.inf,
+    ) -> Outcome:
+        """Wait at most ``timeout`` seconds, without the mutex.
+
+        ``look`` serves the line under it, and ``due`` tells when (monotonic) that may find something.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
-            waiter.wake.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            while (until := due()) < deadline and not self._sleep(waiter, until):
+                with self._mutex:
+                    look()
+            if waiter.outcome is Outcome.WAITING:
+                self._sleep(waiter, deadline)
         finally:  # also when Ctrl-C ends the wait
             with self._mutex:
                 if waiter.outcome is Outcome.WAITING:
-                    last_look()
+                    look()
                 if waiter.outcome is Outcome.WAITING:
                     self._waiters.remove(waiter)
-                    last_look()  # it may have held up others, who need less room
+                    look()  # it may have held up others, who need less room
         return waiter.outcome
+
+    def _sleep(self, waiter: Waiter, until: float) -> bool:
+        return waiter.wake.acquire(timeout=-1 if until == math.inf else max(until - time.monotonic(), 0))

@@ -13,10 +13,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import Protocol, cast
 
-from wsclient.exceptions import SendTimeout, WSClientError
+from wsclient.exceptions import WSClientError
 from wsclient.frames import Outgoing, encode_batch, fully_written
-from wsclient.items import Batch, Entry, Item, ends_message, is_message, restored
-from wsclient.keepalive import Keepalive, fail_future, resolve_future
+from wsclient.items import Batch, Entry, Item, ends_message, expiry_of, is_message, message_of, restored
+from wsclient.keepalive import Keepalive, fail_expired, resolve_future
 from wsclient.ledger import Ledger
 from wsclient.send_queue import SendQueue
 from wsclient.stats import WriteCounters
@@ -188,16 +188,15 @@ class Writer:
             self._queue.control.put_ping(barrier)
 
     def _drop_expired(self, batch: Batch, now: float) -> None:
-        expired = [item for item in batch.items if isinstance(item, Entry) and item.expires_at <= now]
+        expired = [item for item in batch.items if expiry_of(item) <= now]
         if expired:
-            batch.items = [i for i in batch.items if not isinstance(i, Entry) or i.expires_at > now]
+            batch.items = [item for item in batch.items if expiry_of(item) > now]
             self._in_flight = batch.items  # first: what on_dropped is told of is not unsent, too
         for item in expired:
             self.counters.expired += 1
-            if item.future is not None:
-                fail_future(item.future, SendTimeout("the message expired before it could be written"))
-            if item.message is not None:
-                self._on_expired(item.message)
+            fail_expired(item)
+            if (message := message_of(item)) is not None:
+                self._on_expired(message)
 
     def _settle_part(self) -> None:
         # The write has failed, but what went out before is written: nobody shall wait for that in vain.

@@ -138,7 +138,7 @@ class Stage:
 
         def stream() -> None:
             try:
-                source = self.queue.new_stream(Opcode.TEXT)
+                source = self.queue.fragments.new_stream(Opcode.TEXT)
                 self.queue.put_slowly(source.item, True, None)
             except Refused:
                 return
