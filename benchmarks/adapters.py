@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Protocol, cast
 
-from benchmarks.names import DEFLATE, OURS
+from benchmarks.names import AT_LEAST_ONCE, DEFLATE, OURS, RECONNECT
 
 __all__ = ["ADAPTERS", "Adapter", "Connection"]
 
@@ -59,18 +59,14 @@ class Adapter(Protocol):
 
 
 class WSClient:
-    """wsclient, as it comes; receives through its callback.
+    """wsclient, as it comes but for these options; receives through its callback."""
 
-    Args:
-        compression: what its option of this name is set to.
-    """
-
-    def __init__(self, compression: object = None) -> None:
-        self._compression = compression
+    def __init__(self, **options: Any) -> None:
+        self._options = options
 
     @property
     def compresses(self) -> bool:
-        return self._compression is not None
+        return "compression" in self._options
 
     def versions(self) -> dict[str, str]:
         import wsclient
@@ -78,13 +74,13 @@ class WSClient:
         return {"wsclient": wsclient.__version__, "numpy": _numpy_version()}
 
     def connect(self, url: str) -> Connection:
-        return _WSClientConnection(url, self._options())
+        return _WSClientConnection(url, self._checked_options())
 
     def receive(self, url: str, count: int) -> float:
         import wsclient
 
         counter = _Counter(count)
-        connection = wsclient.connect(url, on_message=counter.on_message, **self._options())
+        connection = wsclient.connect(url, on_message=counter.on_message, **self._checked_options())
         started = time.perf_counter()
         connection.send("go")
         counter.wait()
@@ -92,14 +88,12 @@ class WSClient:
         connection.close()
         return elapsed
 
-    def _options(self) -> dict[str, Any]:
+    def _checked_options(self) -> dict[str, Any]:
         import wsclient
 
-        if self._compression is None:
-            return {}
-        if not hasattr(wsclient, "Deflate"):
+        if self.compresses and not hasattr(wsclient, "Deflate"):
             raise NotImplementedError(f"wsclient {wsclient.__version__} has no compression")
-        return {"compression": self._compression}
+        return self._options
 
 
 class WSClientWithoutNumPy(WSClient):
@@ -344,7 +338,9 @@ def _numpy_version() -> str:
 
 ADAPTERS: dict[str, Callable[[], Adapter]] = {
     OURS: WSClient,
-    OURS + DEFLATE: partial(WSClient, "deflate"),
+    OURS + DEFLATE: partial(WSClient, compression="deflate"),
+    OURS + RECONNECT: partial(WSClient, reconnect=True),
+    OURS + AT_LEAST_ONCE: partial(WSClient, reconnect=True, delivery="at_least_once"),
     "wsclient-no-numpy": WSClientWithoutNumPy,
     "websocket-client": WebSocketClient,
     "websockets": Websockets,

@@ -1,16 +1,29 @@
 """The names of what is measured, and which of them belong together. Pure.
 
-An adapter's name is that of a library, then ``-deflate`` if it compresses, ``-before`` if it is a baseline.
+An adapter's name is that of a library, then ``-deflate`` if it compresses, ``-reconnect`` or
+``-at-least-once`` if a lost connection would be opened again, ``-before`` if it is a baseline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["BEFORE", "DEFLATE", "OURS", "ours_beside", "today", "uncompressed", "with_before"]
+__all__ = [
+    "AT_LEAST_ONCE",
+    "BEFORE",
+    "DEFLATE",
+    "OURS",
+    "RECONNECT",
+    "ours_beside",
+    "today",
+    "uncompressed",
+    "with_before",
+]
 
 OURS = "wsclient"
 DEFLATE = "-deflate"
+RECONNECT = "-reconnect"
+AT_LEAST_ONCE = "-at-least-once"
 BEFORE = "-before"
 _COMPARED = frozenset({OURS, OURS + DEFLATE})  # what is measured before and now
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from benchmarks.goals import Medians, Verdict
-from benchmarks.names import BEFORE, ours_beside, uncompressed
+from benchmarks.names import BEFORE, OURS, ours_beside, uncompressed
 from benchmarks.scenarios import SCENARIOS, Measured, Metric, Scenario
 
 __all__ = ["before_table", "goal_table", "number", "result_table"]
@@ -58,7 +58,8 @@ def goal_table(verdicts: Iterable[Verdict]) -> str:
         scale = 1.0 if goal.peer else metric.scale
         value = "-" if verdict.value is None else f"{verdict.value * scale:.3g}"
         met = {True: "met", False: "NOT MET", None: "not measured"}[verdict.met]
-        title = f"{SCENARIOS[goal.scenario].title}, {goal.metric}"
+        option = goal.ours.removeprefix(OURS).replace("-", ", ")
+        title = f"{SCENARIOS[goal.scenario].title}, {goal.metric}{option}"
         rows.append((title, f"{side} {goal.bound * scale:g} {against}", value, met))
     return _align(rows)
 

@@ -14,13 +14,16 @@ from typing import Protocol
 
 from benchmarks.adapters import Adapter, Connection, PreparedConnection
 from benchmarks.limits import allow_many_files, resident_bytes
+from benchmarks.names import AT_LEAST_ONCE, OURS, RECONNECT
 from benchmarks.quotes import quotes
 
 __all__ = ["SCENARIOS", "Measured", "Metric", "Scenario"]
 
 Measured = dict[str, float]
 _PEERS = ("wsclient", "websocket-client", "websockets")
-_SENDERS = ("wsclient", "wsclient-no-numpy", "websocket-client", "websockets", "sendall")
+_RECONNECTING = (OURS + RECONNECT, OURS + AT_LEAST_ONCE)
+_RECEIVERS = (*_PEERS, *_RECONNECTING)
+_SENDERS = ("wsclient", "wsclient-no-numpy", "websocket-client", "websockets", "sendall", *_RECONNECTING)
 _COMPRESSING = ("wsclient", "wsclient-deflate", "websockets", "websockets-deflate")
 _KIB, _MIB = 1024, 1024 * 1024
 _PREPARED_BYTES = (
@@ -162,7 +165,7 @@ class Receive:
     title: str
     size: int
     binary: bool = False
-    adapters: tuple[str, ...] = _PEERS
+    adapters: tuple[str, ...] = _RECEIVERS
     metrics: tuple[Metric, ...] = _RATE
     seconds: float = 1.5
 
