@@ -16,8 +16,8 @@ from itertools import repeat
 from typing import TypeAlias
 
 from wsclient.exceptions import Disconnected, QueueFull
-from wsclient.fragments import FragmentLane, StreamEntry, StreamSource
-from wsclient.items import Batch, Item, expiry_of, message_of
+from wsclient.fragments import FragmentLane, StreamEntry, StreamSource, stop_streams
+from wsclient.items import Batch, Item, expiry_of, is_message, message_of
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
@@ -169,7 +169,7 @@ class Front:
     def halt(self) -> list[Item]:
         """Let nothing leave any more; return what stands for a stream that was under way."""
         self.flow = Flow.NOTHING
-        self._greeter, self._late_greeter = None, self._greeter
+        self._greeter, self._late_greeter = None, self._greeter or self._late_greeter
         self._links += 1
         cut_off = self._lane.drop()
         pieces = [item for item in cut_off if not isinstance(item, StreamEntry)]
@@ -222,7 +222,7 @@ class Front:
     def put_ahead(self, item: Item) -> None:
         """Have an item leave before everything else. Raises ``QueueFull`` beyond the bounds of the queue."""
         size = self._ahead_bytes + len(item)
-        if self._ahead and not self._room.would_hold(len(self._ahead) + 1, size):
+        if self._ahead and is_message(item) and not self._room.would_hold(len(self._ahead) + 1, size):
             raise QueueFull(f"on_reconnect has sent {len(self._ahead)} messages: flush() before more")
         self._ahead = self._ahead or deque()
         self._ahead.append(item)
@@ -231,6 +231,7 @@ class Front:
     def take_ahead(self) -> list[Item]:
         """Take back what ``on_reconnect`` sent and what was not written."""
         items, self._ahead, self._ahead_bytes = list(self._ahead), (), 0
+        stop_streams(items)
         return items
 
     def knows(self, source: StreamSource) -> bool:
@@ -272,12 +273,15 @@ class Front:
         """Give up what waits and is too late by now. Rouse the writer then: it may have found nothing."""
         if now < self.next_expiry:
             return []
-        items = _pop_all(self._waiting)
-        kept = [item for item in items if expiry_of(item) > now]
-        self._waiting.extendleft(reversed(kept))
-        self.next_expiry = min(map(expiry_of, kept), default=math.inf)
-        expired = [item for item in items if expiry_of(item) <= now]
-        self._room.left(expired)
+        # One by one and in place: an interrupt between two lines must find every message in the queue, and so
+        # must the writer, which looks without the mutex. From the end, for producers append meanwhile.
+        expired: list[Item] = []
+        for position, item in reversed(list(enumerate(list(self._waiting)))):
+            if expiry_of(item) <= now:
+                del self._waiting[position]
+                expired.insert(0, item)
+                self._room.left([item])
+        self.next_expiry = min(map(expiry_of, list(self._waiting)), default=math.inf)
         return expired
 
     def queued_bytes(self) -> int:

@@ -84,7 +84,8 @@ class WaitingLine:
         try:
             while (until := due()) < deadline and not self._sleep(waiter, until):
                 with self._mutex:
-                    look()
+                    if waiter.outcome is Outcome.WAITING:  # else the queue may be closed by now
+                        look()
             if waiter.outcome is Outcome.WAITING:
                 self._sleep(waiter, deadline)
         finally:  # also when Ctrl-C ends the wait
