@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.figure import COLOUR, OTHER_COLOUR, new_figure, save
 from benchmarks.goals import Medians
 from benchmarks.names import OURS
 from benchmarks.report import number
@@ -30,8 +31,7 @@ _PANELS = (  # scenario, metric: what fits into a README and says most
     ("connections", "memory"),
 )
 _BARS = ("wsclient", "wsclient-deflate", "websocket-client", "websockets", "websockets-deflate", "sendall")
-_COLOURS = {"wsclient": "#0b6e4f", "wsclient-deflate": "#0b6e4f", "sendall": "#d9d9d9"}
-_OTHERS = "#8c96a3"
+_COLOURS = {"wsclient": COLOUR, "wsclient-deflate": COLOUR, "sendall": "#d9d9d9"}
 _COLUMNS = 2
 
 
@@ -41,12 +41,7 @@ def draw(medians: Medians, stem: Path) -> list[Path]:
     Raises:
         ImportError: matplotlib is not installed (extra ``bench``).
     """
-    figure = make_figure(medians)
-    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=160)
-    return paths
+    return save(make_figure(medians), stem, dpi=160)
 
 
 def make_figure(medians: Medians) -> Figure:
@@ -55,14 +50,9 @@ def make_figure(medians: Medians) -> Figure:
     Raises:
         ImportError: matplotlib is not installed (extra ``bench``).
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams.update({"svg.hashsalt": "wsclient", "font.size": 9})
-    mpl.rcParams.update({"axes.titlesize": 9, "axes.titleweight": "bold"})
     panels = [panel for panel in _PANELS if panel[0] in medians]
     lines = -(-len(panels) // _COLUMNS)
-    figure = Figure(figsize=(9, 1.45 * lines + 0.3))
+    figure = new_figure(1.45 * lines + 0.3)
     grid = figure.subplots(lines, _COLUMNS, squeeze=False)
     drawn, spare = list(grid.flat)[: len(panels)], list(grid.flat)[len(panels) :]
     for axes, panel in zip(drawn, panels, strict=True):
@@ -90,7 +80,7 @@ def _draw_panel(axes: Axes, name: str, key: str, medians: Medians) -> None:
     metric = next(metric for metric in scenario.metrics if metric.key == key)
     bars = [bar for bar in _BARS if bar in medians[name]]
     values = [medians[name][bar][key] for bar in bars]
-    axes.barh(bars, values, color=[_COLOURS.get(bar, _OTHERS) for bar in bars], height=0.72)
+    axes.barh(bars, values, color=[_COLOURS.get(bar, OTHER_COLOUR) for bar in bars], height=0.72)
     ours = medians[name].get(OURS, {}).get(key)
     for position, (bar, value) in enumerate(zip(bars, values, strict=True)):
         ratio = f"  ({value / ours:.2g} x)" if ours and bar != OURS else ""

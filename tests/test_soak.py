@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reliability.account import Identity
-from reliability.document import document, load_soak
+from reliability.document import document, load_soak, save_soak
 from reliability.journal import Kind as Entry
 from reliability.servers import VerifyingServer
 from reliability.soak.command import main, report, summary
 from reliability.soak.faults import cuts_in_frames
-from reliability.soak.judge import Balance, Record, Sample, balance, growth
+from reliability.soak.judge import Balance, Record, Rest, balance, growth
 from reliability.soak.names import ECHO_EVERY, LANES, Name, compose, identity, place
-from reliability.soak.run import Soak, soak
+from reliability.soak.run import ROUNDS, Soak, soak
 from reliability.soak.traffic import Kind
 
 import wsclient
@@ -95,42 +97,74 @@ class TestBalance:
         assert Record.from_dict(json.loads(json.dumps(asdict(record)))) == record
 
 
-def samples(**slopes: int) -> list[Sample]:
-    """40 samples of numbers that are flat, but for those that grow by so much with each."""
-    flat = Sample(0.0, threads=20, files=30, memory=10**8, messages=0, connections=0, open=6, faults=0)
+FLAT = Rest(0.0, connections=0, threads=3, files=14, alive=0, blocks=150_000, memory=50 << 20)
+EACH = 300  # connections in a round of ten minutes
+
+
+def rests(start: int = 0, **more: int) -> list[Rest]:
+    """Rests of ten minutes: flat, but for numbers that rise by so much with each round from ``start`` on."""
     return [
-        flat._replace(
-            connections=number, **{key: getattr(flat, key) + by * number for key, by in slopes.items()}
+        FLAT._replace(
+            connections=EACH * number,
+            **{key: getattr(FLAT, key) + by * max(0, number - start) for key, by in more.items()},
         )
-        for number in range(40)
+        for number in range(ROUNDS + 1)
     ]
 
 
-class TestGrowth:
-    def test_flat_is_flat(self) -> None:
-        assert all(one.is_flat for one in growth(samples()))
+def noisy(found: list[Rest], seed: int) -> list[Rest]:
+    """As memory is: it swings, and is far too high or too low now and then."""
+    chance = random.Random(seed)
+    odd = chance.sample(range(len(found)), 2)
+    return [
+        one._replace(
+            blocks=one.blocks + chance.randint(-200, 200),
+            memory=one.memory
+            + chance.randint(-1 << 20, 1 << 20)
+            + (number in odd) * chance.randint(-9, 9) * (4 << 20),
+        )
+        for number, one in enumerate(found)
+    ]
 
-    @pytest.mark.parametrize(("what", "by"), [("threads", 2), ("files", 2), ("memory", 1 << 21)])
-    def test_finds_what_grows(self, what: str, by: int) -> None:
-        assert [one.what for one in growth(samples(**{what: by})) if not one.is_flat] == [what]
+
+def grown(found: list[Rest]) -> set[str]:
+    return {one.what for one in growth(found) if not one.is_flat}
+
+
+class TestGrowth:
+    def test_judges_every_number(self) -> None:
+        assert [one.what for one in growth(rests())] == ["threads", "files", "alive", "blocks", "memory"]
+
+    @pytest.mark.parametrize("seed", range(50))
+    def test_noise_is_no_growth(self, seed: int) -> None:
+        assert grown(noisy(rests(), seed)) == set()
+
+    @pytest.mark.parametrize("seed", range(50))
+    def test_noise_hides_no_growth(self, seed: int) -> None:
+        slow = rests(blocks=EACH // 3, memory=EACH * 2048)  # an object for each third one; 2 KiB for each
+        assert grown(noisy(slow, seed)) == {"blocks", "memory"}
+
+    @pytest.mark.parametrize("what", ["threads", "files", "alive"])
+    def test_finds_the_one_that_is_left_behind(self, what: str) -> None:
+        assert grown(rests(start=ROUNDS - 1, **{what: 1})) == {what}
 
     def test_getting_smaller_is_no_growth(self) -> None:
-        assert all(one.is_flat for one in growth(list(reversed(samples(threads=3, files=3)))))
+        assert grown(rests(blocks=-EACH, memory=-(1 << 20))) == set()
 
     def test_warming_up_is_no_growth(self) -> None:
-        warm = [
-            one._replace(memory=0, threads=1) if number < 10 else one for number, one in enumerate(samples())
-        ]
-        assert all(one.is_flat for one in growth(warm))
+        cold = [one._replace(memory=20 << 20, blocks=100_000) for one in rests()[:5]]
+        assert grown(cold + rests()[5:]) == set()
 
-    def test_needs_quarters(self) -> None:
-        with pytest.raises(ValueError, match="3 samples"):
-            growth(samples()[:3])
+    def test_of_few_rests_only_what_is_exact_is_judged(self) -> None:
+        assert [one.what for one in growth(rests(memory=1 << 30)[:3])] == ["threads", "files", "alive"]
+
+    def test_says_what_has_grown(self) -> None:
+        texts = [str(one) for one in growth(rests(threads=1, memory=1 << 20))]
+        assert texts[0] == "threads: 3 at rest, then 20 more (tolerance 0)"
+        assert texts[4].startswith("memory: 56.0 MiB at rest, then 14.0 MiB more (tolerance 4.")
 
 
 def test_every_kind_is_drawn() -> None:
-    import random
-
     drawn = [Kind.draw(random.Random(seed)) for seed in range(500)]
     for field, count in {
         "delivery": 3,
@@ -143,91 +177,91 @@ def test_every_kind_is_drawn() -> None:
 
 
 def test_cuts_rise_and_depend_on_the_seed() -> None:
-    places = [step.after for step in cuts_in_frames(1)]
+    places, others = ([step.after for step in islice(cuts_in_frames(seed), 100)] for seed in (1, 2))
     assert places == sorted(places)
-    assert places != [step.after for step in cuts_in_frames(2)]
+    assert places != others
 
 
 @pytest.fixture(scope="module")
 def short() -> Soak:
-    """Four seconds: too few for a mean to be flat, enough for everything to happen."""
+    """Two rounds of two seconds: enough for everything to happen, and to leave something behind."""
     pytest.importorskip("picows")
-    return soak(4.0, seed=5, slots=3, every=0.25)
+    return soak(4.0, seed=5, slots=3, every=0.25, rounds=2)
 
 
-def points(line: Any) -> int:
-    """How many of them a line of a picture has."""
-    return len(line.get_xdata())
+def points(axes: Any) -> list[int]:
+    """How many of them each line of a panel has."""
+    return [len(line.get_xdata()) for line in axes.lines]
 
 
 class TestShortSoak:
     pytestmark = pytest.mark.timeout(180)
 
     def test_is_balanced_and_leaves_nothing(self, short: Soak) -> None:
-        assert short.balance.complaints == ()
-        assert short.left == ()
+        assert short.complaints == []
         assert short.balance.lost == 0
         assert short.balance.accepted > 0
         assert short.balance.connections > 0
         assert sum(short.faults.values()) > 0
 
+    def test_everything_is_closed_after_each_round(self, short: Soak) -> None:
+        assert len(short.rests) == 3
+        assert [one.grown for one in short.growth if one.what in ("threads", "files", "alive")] == [0, 0, 0]
+        first, second, third = (rest.connections for rest in short.rests)
+        assert first == 0 < second < third
+
     def test_shows_every_number(self, short: Soak) -> None:
         text = report(short)
         assert f"{short.balance.accepted:,}" in text
-        assert all(one.what in text for one in short.growth)
+        assert all(str(one) in text for one in short.growth)
 
-    def test_its_picture_has_all_samples(self, short: Soak) -> None:
+    def test_its_picture_has_all_samples_and_rests(self, short: Soak) -> None:
         pytest.importorskip("matplotlib")
         from reliability.soak.chart import make_figure
 
-        figure = make_figure(short)
-        memory, counts, rate = figure.axes
-        assert points(memory.lines[0]) == len(short.samples)
-        assert points(counts.lines[1]) == len(short.samples)
-        assert points(rate.lines[0]) == len(short.samples) - 1
+        memory, counts, rate = map(points, make_figure(short).axes)
+        assert sum(memory) == len(short.samples) + len(short.rests)
+        assert sum(counts) == 2 * sum(memory)
+        assert sum(rate) == len(short.samples) - 2
+
+
+def made(found: list[Rest]) -> Soak:
+    return Soak(
+        600.0, 1, "3", (), tuple(found), judged(GOOD, ARRIVED), tuple(growth(found)), 0, {"kill": 2}, ()
+    )
 
 
 def test_what_grows_makes_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grown = growth(samples(threads=5))
-    empty = balance([], [], 0)
-    found = Soak(1.0, 1, "3", tuple(samples()), empty, tuple(grown), 0, {}, ())
-    monkeypatch.setattr("reliability.soak.command.soak", lambda *_: found)
+    monkeypatch.setattr("reliability.soak.command.soak", lambda *_: made(rests(threads=1)))
     assert main(["--seconds", "1"]) == 1
-    assert "WRONG: threads grew" in capsys.readouterr().out
-    monkeypatch.setattr("reliability.soak.command.soak", lambda *_: replace(found, growth=()))
+    assert "WRONG: threads: 3 at rest, then 20 more" in capsys.readouterr().out
+    monkeypatch.setattr("reliability.soak.command.soak", lambda *_: made(rests()))
     assert main(["--seconds", "1"]) == 0
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
-def test_refuses_no_time_at_all(seconds: str) -> None:
+@pytest.mark.parametrize("option", ["--seconds", "--every", "--rounds"])
+@pytest.mark.parametrize("number", ["0", "-1", "nan"])
+def test_refuses_no_time_at_all(option: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["--seconds", seconds])
+        main([option, number])
+    assert option in capsys.readouterr().err
 
 
 class TestDocument:
-    def test_has_a_section_for_a_soak(self) -> None:
-        found = Soak(
-            600.0,
-            1,
-            "3",
-            tuple(samples()),
-            judged(GOOD, ARRIVED),
-            tuple(growth(samples())),
-            0,
-            {"kill": 2},
-            (),
-        )
-        text = document([], json.loads(json.dumps(summary(found))))
+    def test_has_a_section_for_a_soak(self, tmp_path: Path) -> None:
+        path = tmp_path / "soak" / "latest.json"
+        save_soak(summary(made(rests())), path)
+        text = document([], load_soak(path))
         assert "600 seconds, seed 1" in text
         assert "**0 lost**" in text
-        assert "memory: 95.4 MiB, then 95.4 MiB" in text
+        assert "memory: 50.0 MiB at rest, then 0.0 MiB more" in text
         assert "make soak SECONDS=600" in text
 
     def test_has_none_without(self, tmp_path: Path) -> None:
         assert load_soak(tmp_path / "none.json") is None
-        assert "soak" not in document([], None)
+        assert "soak.png" not in document([], None)
 
 
 def test_fragments_and_compressed_messages_are_put_together(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ class Account:
 
     Attributes:
         injected: the fault, in words, and ``faults``: how often it was injected.
+        planned: how often it was to be injected at least; fewer times prove less than was asked for.
         connections: how many the server, or its generations, saw open.
         refused: sends that ended with an error after waiting; their messages were not accepted then.
         reasons: why connections ended, and how often, by the names that the library gives.
@@ -164,6 +165,7 @@ class Account:
     scenario: str
     injected: str
     faults: int
+    planned: int
     delivery: str
     seed: int
     threads: int
@@ -181,9 +183,10 @@ class Account:
         return max(self.waits.items(), key=lambda wait: wait[1], default=("", 0.0))
 
     @property
-    def balanced(self) -> bool:
-        """Nothing lost, nothing from nowhere, nothing out of order."""
-        return not self.verdict.complaints
+    def complaints(self) -> tuple[str, ...]:
+        """In words, what must not be: lost, from nowhere, out of order, or never put to the test."""
+        few = f"only {self.faults} of {self.planned} faults were injected: the traffic was over before"
+        return (*self.verdict.complaints, *([few] if self.faults < self.planned else []))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``from_dict`` takes it back."""
@@ -215,5 +218,5 @@ def table(account: Account) -> str:
         "took": f"{account.seconds:.1f} s",
     }
     rows = [f"  {name:<14}{text}" for name, text in lines.items()]
-    more = [f"  note: {note}" for note in account.notes] + [f"  WRONG: {one}" for one in verdict.complaints]
+    more = [f"  note: {note}" for note in account.notes] + [f"  WRONG: {one}" for one in account.complaints]
     return "\n".join([account.scenario, *rows, *more])

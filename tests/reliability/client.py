@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 import wsclient
-from benchmarks.messages import parse
+from benchmarks.messages import Workload, parse
 from reliability.account import Identity
 from reliability.plan import Delivery, Plan
 
@@ -56,17 +58,22 @@ def identities(messages: Iterable[Message]) -> list[Identity]:
     return [parse(one.encode() if isinstance(one, str) else one) for one in messages]
 
 
+def _without(load: Workload, thread: int, first: int) -> Iterable[str]:
+    return islice(load.of_thread(thread), first, None)
+
+
 @dataclass
 class Sender:
     """One sending thread. Owned by it until it has ended.
 
     Attributes:
+        messages: makes them all, but for so many first ones.
         accepted: how many messages were accepted: its first ones, for it goes on only with the next.
         refused: how many sends ended with an error and were made again.
     """
 
     conn: wsclient.Connection
-    messages: Iterable[str]
+    messages: Callable[[int], Iterable[str]]
     pace: int
     until: float
     retry: tuple[type[Exception], ...]
@@ -76,9 +83,16 @@ class Sender:
 
     def run(self) -> None:
         """Send all messages, or as many as can be sent."""
-        for message in self.messages:
+        while time.monotonic() < self.until:
+            try:
+                return self._send_from(self.accepted)
+            except self.retry:  # making messages needs memory, too
+                self.refused += 1
+
+    def _send_from(self, number: int) -> None:
+        for message in self.messages(number):
             if not self._send(message):
-                break
+                return
             self.accepted += 1
             if self.pace and self.accepted % self.pace == 0:
                 self._confirm()
@@ -117,8 +131,7 @@ class Client:
         self._until = time.monotonic() + plan.patience
         self._watch = Stopwatch()
         self._senders: list[Sender] = []
-        self._in_doubt: list[Message] = []  # appended by the callbacks' thread; read after the end
-        self._reasons: Counter[str] = Counter()  # the same
+        self._losses: list[wsclient.Disconnect] = []  # appended by the callbacks' thread; read after the end
         self._connected = threading.Event()  # cleared while it is being connected again
         self._connected.set()
         self._options = {"proxy": None, **self._reconnecting(), **options}
@@ -134,10 +147,9 @@ class Client:
             "on_reconnect": lambda _: self._connected.set(),
         }
 
-    def _disconnected(self, conn: wsclient.Connection, reason: Any) -> None:
+    def _disconnected(self, conn: wsclient.Connection, reason: wsclient.Disconnect) -> None:
+        self._losses.append(reason)  # and no more: there may be no memory left but for that
         self._connected.clear()
-        self._reasons[reason.kind.name] += 1
-        self._in_doubt.extend(reason.in_doubt)
 
     # -- the run --------------------------------------------------------------------------------------
 
@@ -149,7 +161,7 @@ class Client:
         """Send from all threads; returns when the last one is through, or can't go on."""
         load = self._plan.load
         self._senders = [
-            Sender(self.conn, load.of_thread(number), self._plan.pace, self._until, self._retry)
+            Sender(self.conn, partial(_without, load, number), self._plan.pace, self._until, self._retry)
             for number in range(load.threads)
         ]
         start = threading.Barrier(load.threads)
@@ -200,7 +212,8 @@ class Client:
     @property
     def in_doubt(self) -> list[Identity]:
         """What the connection has handed back as written, and not known to have arrived."""
-        return identities(self._in_doubt)
+        handed_back = [message for loss in self._losses for message in loss.in_doubt]
+        return identities([*handed_back, *self.conn.in_doubt])
 
     @property
     def unsent(self) -> list[Identity]:
@@ -212,4 +225,4 @@ class Client:
         """Why it was disconnected, and how often."""
         if self._plan.delivery is Delivery.PLAIN and self.conn.close_code != 1000:
             return {f"code {self.conn.close_code}": 1}
-        return dict(self._reasons)
+        return dict(Counter(loss.kind.name for loss in self._losses))

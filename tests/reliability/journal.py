@@ -13,7 +13,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-__all__ = ["Journal", "Kind", "Record", "read"]
+__all__ = ["Journal", "Kind", "Record", "length", "read"]
 
 _RECORD = Struct("<IIII")
 
@@ -50,6 +50,11 @@ class Journal:
     def close(self) -> None:
         """Write no more."""
         os.close(self._fd)
+
+
+def length(paths: Iterable[Path]) -> int:
+    """How many records these files have, without a look into them."""
+    return sum(path.stat().st_size for path in paths) // _RECORD.size
 
 
 def read(paths: Iterable[Path]) -> list[Record]:

@@ -166,20 +166,20 @@ def _jumping_clock(server: VerifyingServer, plan: Plan) -> Iterator[Injector]:
 SCENARIOS = (
     Scenario(
         "descriptors",
-        "no file descriptor left, and the connection dropped, for 0.1 to 0.5 s",
+        "no file descriptor to be had (RLIMIT_NOFILE), and the connection dropped, for 0.1 to 0.5 s",
         _in_shortage(no_descriptors),
         process=Process,
     ),
     Scenario(
         "memory",
-        "no memory left, and the connection dropped, for 0.1 to 0.5 s",
+        "no more memory to be had from the system (RLIMIT_AS), and the connection dropped, for 0.1 to 0.5 s",
         _in_shortage(no_memory),
         process=Process,
         retry=(MemoryError,),
     ),
     Scenario(
         "clock",
-        "the wall clock set forth or back, by an hour or ten years; each second time a drop",
+        "the wall clock set forth or back by an hour or ten years (libfaketime); each second time a drop",
         _jumping_clock,
         _KEEPALIVE,
         process=_with_false_clock,

@@ -66,7 +66,7 @@ class Cable(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """What it is made of."""
+        """What loses and delays packets."""
 
     @abstractmethod
     def worsen(self, loss: float, delay: float) -> None:
@@ -100,7 +100,7 @@ class Cable(ABC):
 class VethCable(Cable):
     """A pair of virtual Ethernet devices; packets are lost by ``tc netem``."""
 
-    text = "a pair of veth devices; what is lost or delayed is so by tc netem"
+    text = "by tc netem on a pair of veth devices"
 
     def __init__(self, pid: int) -> None:
         super().__init__(pid)
@@ -115,7 +115,7 @@ class VethCable(Cable):
 class TunCable(Cable):
     """A pair of TUN devices, and a process between them that loses packets by seed."""
 
-    text = "a pair of TUN devices; what is lost or delayed is so by a process between them, by seed"
+    text = "this kernel has no tc netem: a process between two TUN devices does it, by seed"
 
     def __init__(self, pid: int, folder: Path, seed: int) -> None:
         super().__init__(pid)

@@ -66,6 +66,11 @@ class Plan:
         return Workload(self.threads, self.messages // self.threads, self.size)
 
     @property
+    def least_faults(self) -> int:
+        """How many faults the connection lives to see at least."""
+        return 1 if self.delivery is Delivery.PLAIN else self.faults
+
+    @property
     def bytes(self) -> int:
         """All frames of one sending of every message."""
         head = 6 if self.size < 126 else 8  # of a client's frame (RFC 6455, section 5.2)

@@ -11,8 +11,8 @@ import enum
 import socket
 import struct
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -144,10 +144,10 @@ class FaultProxy:
 
     Args:
         upstream: the port of the server.
-        script: steps, in order of ``after``.
+        script: steps, in order of ``after``; each is asked for when the one before it has been taken.
     """
 
-    def __init__(self, upstream: int, script: Sequence[Step] = ()) -> None:
+    def __init__(self, upstream: int, script: Iterable[Step] = ()) -> None:
         self._upstream = upstream
         self._holder, self._port = hold_port()
         self._thread = threading.Thread(target=self._run, name="fault-proxy")
@@ -158,7 +158,8 @@ class FaultProxy:
         self._stop: asyncio.Event
         self._opening: asyncio.Lock
         self._listener: asyncio.Server | None = None
-        self._script = deque(script)
+        self._script = iter(script)
+        self._step = next(self._script, None)  # the one that is due next
         self._links: set[_Link] = set()
         self._passed = 0
         self._injected: Counter[Fault] = Counter()
@@ -319,8 +320,8 @@ class FaultProxy:
 
     async def _forward_up(self, link: _Link, sink: _Side, data: bytes) -> None:
         ends, base, at = link.ends.feed(data), self._passed, 0
-        while self._script and (found := self._script[0].position(base, ends, at, len(data))) is not None:
-            step = self._script.popleft()
+        while (step := self._step) and (found := step.position(base, ends, at, len(data))) is not None:
+            self._step = next(self._script, None)
             await self._send_up(link, sink, data[at:found])
             at = found
             self._begin(step)

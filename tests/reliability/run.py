@@ -82,6 +82,7 @@ class Scenario:
                 scenario=self.name,
                 injected=self.injected,
                 faults=injector.count,
+                planned=plan.least_faults,
                 delivery=plan.delivery.value,
                 seed=plan.seed,
                 threads=plan.threads,

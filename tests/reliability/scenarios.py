@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,17 +64,17 @@ def _through_proxy(*faults: Fault, lasting: tuple[float, float] = (0.0, 0.0), am
 
 @contextmanager
 def _kills(server: VerifyingServer, plan: Plan) -> Iterator[Injector]:
-    places = marks(plan.messages, plan.faults, plan.seed)
-    gaps = [place - before for before, place in zip((0, *places), places, strict=False)]
+    first, *places = marks(plan.messages, plan.faults, plan.seed)
 
     def work(injector: InThread) -> None:
-        left = gaps[1:]
+        left = deque(places)
         while injector.next_fault():
             server.kill()
-            server.start(left[:1], hold=plan.hold)
-            left = left[1:]
+            # A server that is not held has received more than it was killed for: the next one has less to go.
+            gap = [max(1, left.popleft() - server.progress)] if left else []
+            server.start(gap, hold=plan.hold)
 
-    server.start(gaps[:1], hold=plan.hold)
+    server.start([first], hold=plan.hold)
     with in_thread(server, plan, work) as injector:
         yield injector
 
@@ -118,7 +119,7 @@ def _bad_weather(server: VerifyingServer, plan: Plan) -> Iterator[Injector]:
                 injector.last(step.lasting)
                 cable.worsen(0, 0)
 
-        with in_thread(server, plan, work, [f"the cable: {cable.text}"]) as injector:
+        with in_thread(server, plan, work, [cable.text]) as injector:
             yield injector
 
 
@@ -180,7 +181,7 @@ _ALL = (
     ),
     Scenario(
         "unplug",
-        "a network interface down, at one end or the other, for 0.1 to 2.5 s",
+        "`ip link set down`, at one end of the cable or the other, for 0.1 to 2.5 s",
         _pulled_cable,
         _KEEPALIVE,
         process=lambda: Process(namespaces.wrapper()),

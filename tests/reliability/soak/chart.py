@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.figure import COLOUR, OTHER_COLOUR, new_figure, save
 from reliability.soak.judge import Sample
 from reliability.soak.run import Soak
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "make_figure"]
 
-_OURS, _OTHER = "#0b6e4f", "#8c96a3"
 _MIB = 1024 * 1024
 
 
@@ -25,42 +26,42 @@ def draw(soak: Soak, stem: Path) -> list[Path]:
     Raises:
         ImportError: matplotlib is not installed (extra ``bench``).
     """
-    figure = make_figure(soak)
-    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=120)
-    return paths
+    return save(make_figure(soak), stem, dpi=120)
 
 
 def make_figure(soak: Soak) -> Figure:
-    """Draw the panels.
+    """Draw the panels: a line for each round, and a dot for each rest.
 
     Raises:
         ImportError: matplotlib is not installed (extra ``bench``).
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams.update({"svg.hashsalt": "wsclient", "font.size": 9, "axes.titleweight": "bold"})
-    mpl.rcParams.update({"axes.titlesize": 9})
-    figure = Figure(figsize=(9, 6.5))
-    panels = list(figure.subplots(3, 1, sharex=True).flat)
-    times = [one.seconds for one in soak.samples]
-    panels[0].plot(times, [one.memory / _MIB for one in soak.samples], color=_OURS)
-    _name(panels[0], "resident memory of the process (MiB)")
-    panels[1].plot(times, [one.threads for one in soak.samples], color=_OURS, label="threads")
-    panels[1].plot(times, [one.files for one in soak.samples], color=_OTHER, label="open files")
-    panels[1].legend(frameon=False, loc="lower right", ncols=2)
-    _name(panels[1], "threads and open files, those of the proxy among them")
-    panels[2].plot(times[1:], _rates(soak.samples), color=_OURS)
-    _name(panels[2], "messages accepted a second")
-    panels[2].set_xlabel(_caption(soak))
+    figure = new_figure(6.5)
+    memory, counts, rate = figure.subplots(3, 1, sharex=True).flat
+    for part in _rounds(soak):
+        times = [one.seconds for one in part]
+        memory.plot(times, [one.memory / _MIB for one in part], color=COLOUR)
+        counts.plot(times, [one.threads for one in part], color=COLOUR)
+        counts.plot(times, [one.files for one in part], color=OTHER_COLOUR)
+        rate.plot(times[1:], _rates(part), color=COLOUR)
+    times = [one.seconds for one in soak.rests]
+    memory.plot(times, [one.memory / _MIB for one in soak.rests], "o", color=COLOUR, ms=4)
+    counts.plot(times, [one.threads for one in soak.rests], "o", color=COLOUR, ms=4, label="threads")
+    counts.plot(times, [one.files for one in soak.rests], "o", color=OTHER_COLOUR, ms=4, label="open files")
+    counts.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, ncols=2)
+    _name(memory, "resident memory of the process (MiB); dots: with all connections closed")
+    _name(counts, "threads and open files, those of the proxy among them")
+    _name(rate, "messages accepted a second")
+    rate.set_xlabel(_caption(soak))
     figure.tight_layout()
     return figure
 
 
-def _rates(samples: tuple[Sample, ...]) -> list[float]:
+def _rounds(soak: Soak) -> Iterator[list[Sample]]:
+    for begin, end in pairwise(rest.seconds for rest in soak.rests):
+        yield [one for one in soak.samples if begin < one.seconds <= end]
+
+
+def _rates(samples: Sequence[Sample]) -> list[float]:
     return [
         (after.messages - before.messages) / (after.seconds - before.seconds)
         for before, after in pairwise(samples)

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from reliability.document import SOAK
+from reliability.document import save_soak, write
 from reliability.processes import ROOT
 from reliability.soak.judge import Sample
-from reliability.soak.run import Soak, soak
+from reliability.soak.run import ROUNDS, Soak, soak
 
 __all__ = ["main", "report", "summary"]
 
 _PICTURE = ROOT / "docs" / "soak"
 _MIB = 1024 * 1024
-_TELL_EVERY = 10  # samples
+_TELL_EVERY = 10  # seconds
+_SAMPLES = 10  # of a round at least
 _SHOWN = 20
 
 
 def main(arguments: Sequence[str]) -> int:
     """Soak, report, draw."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("wsclient").setLevel(logging.CRITICAL)  # callbacks raise, connections are lost
-    found = soak(options.seconds, options.seed, options.connections, options.every, _tell)
+    every = options.every or min(1.0, options.seconds / options.rounds / _SAMPLES)
+    found = soak(options.seconds, options.seed, options.connections, every, options.rounds, _tell)
     print(report(found))
     if options.keep:
-        SOAK.parent.mkdir(parents=True, exist_ok=True)
-        SOAK.write_text(json.dumps(summary(found), indent=1) + "\n", encoding="utf-8")
+        save_soak(summary(found))
     if stem := options.picture or (_PICTURE if options.keep else None):
         from reliability.soak.chart import draw
 
         print("Picture:", ", ".join(path.name for path in draw(found, stem)))
+    if options.keep:
+        write()
     return 1 if found.complaints else 0
 
 
@@ -53,12 +53,9 @@ def report(found: Soak) -> str:
         "in doubt": f"{total.in_doubt:,}",
         "unsent": f"{total.unsent:,}",
         "LOST": f"{total.lost:,}",
-        **{
-            one.what: f"{one.before:,.1f} -> {one.after:,.1f}, may grow by {one.tolerance:,.1f}"
-            for one in found.growth
-        },
     }
     rows = [f"  {name:<14}{text}" for name, text in lines.items()]
+    rows += [f"  {one}" for one in found.growth]
     return "\n".join(["soak", *rows, *(f"  WRONG: {one}" for one in found.complaints[:_SHOWN])])
 
 
@@ -75,8 +72,8 @@ def _tell(sample: Sample) -> None:
 def summary(found: Soak) -> dict[str, object]:
     """What is kept of it: all but the samples."""
     raw = asdict(found)
-    del raw["samples"]
-    return {**raw, "complaints": found.complaints}
+    del raw["samples"], raw["rests"]
+    return {**raw, "growth": [str(one) for one in found.growth], "complaints": found.complaints}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,12 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=_positive, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--connections", type=int, default=6, help="at a time")
-    parser.add_argument("--every", type=_positive, default=1.0, help="seconds between two samples")
+    parser.add_argument("--every", type=_positive, help="seconds between two samples (1, or less)")
+    parser.add_argument("--rounds", type=_count, default=ROUNDS, help="each ends with all connections closed")
     parser.add_argument("--picture", type=Path, metavar="STEM", help="write STEM.svg and STEM.png")
     parser.add_argument(
         "--keep", action="store_true", help="keep it for docs/reliability.md, with its picture"
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not int(text) > 0:
+        raise argparse.ArgumentTypeError(f"must be over 0, not {text}")
+    return int(text)
 
 
 def _positive(text: str) -> float:

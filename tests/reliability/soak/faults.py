@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Iterator
 
 from reliability.proxy import FaultProxy
 from reliability.script import Fault, Step
@@ -17,17 +18,15 @@ _LASTING_SECONDS = (0.1, 2.5)  # shorter and longer than a keepalive takes to no
 _DELAY_SECONDS = 0.02
 _SLOW_BYTES = 20_000  # a second
 _CUT_BYTES = (2_000_000, 20_000_000)  # between two cuts in the middle of a frame
-_CUTS = 2000
 _FAULTS = (*(fault for fault in Fault if fault is not Fault.MID_FRAME), "kill", "pause")
 
 
-def cuts_in_frames(seed: int) -> list[Step]:
-    """A script for the proxy: a cut now and then, by the bytes that have passed."""
-    chance, after, steps = random.Random(seed), 0, []
-    for _ in range(_CUTS):
+def cuts_in_frames(seed: int) -> Iterator[Step]:
+    """A script for the proxy: a cut now and then, by the bytes that have passed; it never ends."""
+    chance, after = random.Random(seed), 0
+    while True:
         after += chance.randint(*_CUT_BYTES)
-        steps.append(Step(Fault.MID_FRAME, after))
-    return steps
+        yield Step(Fault.MID_FRAME, after)
 
 
 class Faults:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import median
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reliability.account import Evidence, Identity, Verdict
 from reliability.soak.names import STREAMS, Name, place
 
-__all__ = ["Balance", "Growth", "Record", "Sample", "balance", "growth"]
+__all__ = ["Balance", "Growth", "Record", "Rest", "Sample", "balance", "growth"]
 
-# What the mean of so many samples swings by. A stall lets open files (links that the proxy still has) and
-# memory (what is queued and in doubt) rise for some seconds, so that fewer samples swing more: with the root
-# of their number.
-_SAMPLES = 150  # a quarter of ten minutes
-# What one connection in a hundred left behind would exceed it several times over in ten minutes; and in the
-# end nothing at all may be left.
-_COUNT_TOLERANCE = 6.0
-_MEMORY_FLOOR = 6 * 1024 * 1024
-# For each connection in between. A closed one that something keeps alive has some 20 KiB.
-_MEMORY_EACH = 1024
+_EXACT = ("threads", "files", "alive")  # of a rest: the same each time, or something was left behind
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {"files": "open files", "alive": "connections alive", "blocks": "memory blocks of Python"}
+)
+_WARM_UP = 4  # one of so many rests is in the warm-up
+_ENOUGH = 6  # rests after it, for a trend
+# Of a trend: what is noise altogether, and what is nothing for each connection that was opened and closed.
+_TOLERANCES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"blocks": (500, 0.1), "memory": (3 * 1024 * 1024, 256.0)}
+)
 _SHOWN = 5
 
 
@@ -38,6 +38,22 @@ class Sample(NamedTuple):
     connections: int  # closed so far
     open: int
     faults: int
+
+
+class Rest(NamedTuple):
+    """This process with all connections closed: ``seconds`` since the start, a sum, and what there is."""
+
+    seconds: float
+    connections: int  # closed so far
+    threads: int
+    files: int
+    alive: int  # instances of Connection
+    blocks: int  # of memory that Python has allocated
+    memory: int  # resident bytes
+
+    def exceeds(self, other: Rest) -> bool:
+        """Whether something was left behind since the other one."""
+        return any(getattr(self, what) > getattr(other, what) for what in _EXACT)
 
 
 @dataclass(frozen=True)
@@ -138,38 +154,65 @@ def _stream_complaints(record: Record, arrived: Sequence[int]) -> list[str]:
 
 @dataclass(frozen=True)
 class Growth:
-    """The mean of one number in the second and in the last quarter of the time."""
+    """What one number has done: what it was ``before``, and by how much it has ``grown`` since."""
 
     what: str
     before: float
-    after: float
+    grown: float
     tolerance: float
 
     @property
     def is_flat(self) -> bool:
-        """Whether the last quarter is no higher than the tolerance allows."""
-        return self.after - self.before <= self.tolerance
+        """Whether it has grown by no more than the tolerance."""
+        return self.grown <= self.tolerance
 
-
-def growth(samples: Sequence[Sample]) -> list[Growth]:
-    """Compare the second quarter with the last one; the first is for warming up."""
-    quarter = len(samples) // 4
-    if quarter == 0:
-        raise ValueError(f"{len(samples)} samples are too few to compare quarters of")
-    before, after = samples[quarter : 2 * quarter], samples[-quarter:]
-    between = fmean(one.connections for one in after) - fmean(one.connections for one in before)
-    swing = math.sqrt(max(1.0, _SAMPLES / quarter))
-    tolerances = {
-        "threads": _COUNT_TOLERANCE * swing,
-        "files": _COUNT_TOLERANCE * swing,
-        "memory": _MEMORY_FLOOR * swing + _MEMORY_EACH * between,
-    }
-    return [
-        Growth(
-            what,
-            fmean(getattr(one, what) for one in before),
-            fmean(getattr(one, what) for one in after),
-            most,
+    def __str__(self) -> str:
+        scale, unit, places = (1 << 20, " MiB", 1) if self.what == "memory" else (1, "", 0)
+        before, grown, most = (
+            f"{number / scale:,.{places}f}{unit}" for number in (self.before, self.grown, self.tolerance)
         )
-        for what, most in tolerances.items()
-    ]
+        name = _NAMES.get(self.what, self.what)
+        return f"{name}: {before} at rest, then {grown} more (tolerance {most})"
+
+
+def growth(rests: Sequence[Rest]) -> list[Growth]:
+    """Judge what is left when all connections are closed: before the first one, and after each round.
+
+    Under load all numbers swing with what happens to be open and queued, so nothing is judged there.
+
+    Threads, files and living connections are exact at rest, so they are compared exactly: the highest of
+    any rest with what there was before the first connection. One left behind, once, is found.
+
+    Memory is not, so its trend is judged, over the rests after the first quarter, which is for warming up.
+    The trend is the median of what was added for each connection, as seen from each rest: some that are far
+    too high or too low neither hide it nor make it up. ``blocks`` counts what Python has allocated, to the
+    single object: it swings by some hundred, and in ten minutes one small object left behind by each third
+    connection exceeds the tolerance. ``memory`` is all that is resident, and finds what is not Python's: it
+    swings by a MiB or two, and two KiB left behind by each connection exceed the tolerance. With fewer than
+    six rests there is no trend to speak of, and none is judged.
+    """
+    exact = [_excess(rests, what) for what in _EXACT]
+    warm = rests[-(-len(rests) // _WARM_UP) :]
+    return exact + ([_trend(warm, what) for what in _TOLERANCES] if len(warm) >= _ENOUGH else [])
+
+
+def _excess(rests: Sequence[Rest], what: str) -> Growth:
+    before, *after = (getattr(rest, what) for rest in rests)
+    return Growth(what, before, max(after) - before, 0)
+
+
+def _trend(rests: Sequence[Rest], what: str) -> Growth:
+    # The repeated median of Siegel: half of the rests may be odd, but for one.
+    medians = [median(_slopes(one, rests, what)) for one in rests]
+    count = rests[-1].connections - rests[0].connections
+    noise, nothing = _TOLERANCES[what]
+    return Growth(what, getattr(rests[0], what), median(medians) * count, noise + nothing * count)
+
+
+def _slopes(one: Rest, rests: Sequence[Rest], what: str) -> list[float]:
+    """What was added for each connection between this rest and each of the others."""
+    return [
+        (getattr(other, what) - getattr(one, what)) / (other.connections - one.connections)
+        for other in rests
+        if other.connections != one.connections
+    ] or [0.0]

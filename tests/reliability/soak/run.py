@@ -1,33 +1,30 @@
-"""One soak: traffic and faults, and this process sampled meanwhile."""
+"""One soak: rounds of traffic and faults, this process sampled meanwhile, and looked through at rest."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import os
+import logging
 import platform
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.limits import resident_bytes
 from reliability.journal import Kind
 from reliability.proxy import FaultProxy
 from reliability.servers import VerifyingServer
 from reliability.soak.faults import Faults, cuts_in_frames
-from reliability.soak.judge import Balance, Growth, Sample, balance, growth
+from reliability.soak.judge import Balance, Growth, Rest, Sample, balance, growth
+from reliability.soak.process import Diary, Leftovers, Tell
 from reliability.soak.traffic import Slot, Totals
 
-__all__ = ["Soak", "soak"]
+__all__ = ["ROUNDS", "Soak", "soak"]
 
+ROUNDS = 20
 _END_SECONDS = 120.0  # for the last connections: each of their waits is bounded by a fraction of it
 _CALLBACK_THREADS = 2
-Tell = Callable[[Sample], None]
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,8 @@ class Soak:
     """What came of it.
 
     Attributes:
+        samples: one each second or so, while there was traffic.
+        rests: one before the first round, and one after each.
         refused: connections that could not be opened.
         faults: what was injected, and how often.
         left: threads and open files at the end, beyond those of the beginning, in words.
@@ -44,6 +43,7 @@ class Soak:
     seed: int
     python: str
     samples: tuple[Sample, ...]
+    rests: tuple[Rest, ...]
     balance: Balance
     growth: tuple[Growth, ...]
     refused: int
@@ -53,11 +53,7 @@ class Soak:
     @property
     def complaints(self) -> list[str]:
         """What is not as it must be; empty when all is well."""
-        grown = [
-            f"{one.what} grew from {one.before:,.1f} to {one.after:,.1f} (tolerance {one.tolerance:,.1f})"
-            for one in self.growth
-            if not one.is_flat
-        ]
+        grown = [str(one) for one in self.growth if not one.is_flat]
         return [*grown, *self.left, *self.balance.complaints]
 
 
@@ -65,47 +61,72 @@ def _quiet(_: Sample) -> None:
     pass
 
 
-def soak(seconds: float, seed: int = 1, slots: int = 6, every: float = 1.0, tell: Tell = _quiet) -> Soak:
+def soak(
+    seconds: float,
+    seed: int = 1,
+    slots: int = 6,
+    every: float = 1.0,
+    rounds: int = ROUNDS,
+    tell: Tell = _quiet,
+) -> Soak:
     """Disturb connections for so long, then end everything, and judge.
 
     Args:
-        seconds: of traffic.
+        seconds: of traffic, all rounds together.
         seed: of kinds, sizes and faults; times depend on the machine.
         slots: connections at a time.
         every: seconds between two samples.
+        rounds: after each of them all connections are closed, and what is left is counted.
         tell: called with each sample.
     """
-    # The first server, so that imports and the like are not taken for leaks.
-    with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        before, folder, totals = _Files.now(), Path(name), Totals()
+    before, totals = Leftovers.now(), Totals()
+    with _no_log(), tempfile.TemporaryDirectory(prefix="soak-") as name:
+        folder = Path(name)
         with VerifyingServer(folder, module="reliability.soak.server") as server:
             server.start()
             with FaultProxy(server.port, cuts_in_frames(seed)) as proxy:
                 faults = Faults(proxy, server, seed)
-                teams = [Slot(number, proxy.url, seed, folder, totals) for number in range(slots)]
-                with _running(teams, faults):
-                    samples = list(_samples(seconds, every, totals, faults, tell))
+                team = [Slot(number, proxy.url, seed, folder, totals) for number in range(slots)]
+                diary = Diary(folder / "samples", totals, faults, every, tell)
+                rests = [diary.rest()]
+                for _ in range(rounds):
+                    with _running(team, faults):
+                        diary.keep(seconds / rounds)
+                    rests.append(diary.rest(rests[0]))
                 injected = {fault.name: count for fault, count in proxy.injected.items()} | faults.signals
             server.stop()
-            left = before.left()
             assert not server.errors, server.errors
-            records = [record for team in teams for record in team.records()]
+            records = [record for slot in team for record in slot.records()]
             judged = balance(records, server.arrivals(), server.count(Kind.GARBLED))
+        samples = tuple(diary.samples())
     return Soak(
         seconds,
         seed,
         platform.python_version(),
-        tuple(samples),
+        samples,
+        tuple(rests),
         judged,
-        tuple(growth(samples)),
+        tuple(growth(rests)),
         totals.refused,
         injected,
-        tuple(left),
+        tuple(before.since()),
     )
 
 
 @contextmanager
-def _running(slots: list[Slot], faults: Faults) -> Iterator[None]:
+def _no_log() -> Iterator[None]:
+    # Callbacks raise, connections are lost; and whoever keeps a record keeps the connection of its traceback.
+    log = logging.getLogger("wsclient")
+    usual = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(usual)
+
+
+@contextmanager
+def _running(slots: Sequence[Slot], faults: Faults) -> Iterator[None]:
     stop, calm = threading.Event(), threading.Event()
     with (
         ThreadPoolExecutor(_CALLBACK_THREADS) as executor,
@@ -122,54 +143,3 @@ def _running(slots: list[Slot], faults: Faults) -> Iterator[None]:
         harm.result(_END_SECONDS)
         for team in teams:
             team.result(_END_SECONDS)
-
-
-def _samples(seconds: float, every: float, totals: Totals, faults: Faults, tell: Tell) -> Iterator[Sample]:
-    # Waits for nothing but the clock: that is what a sample is a sample of.
-    start, never, trim = time.monotonic(), threading.Event(), _trimmer()
-    number = 1
-    while (due := number * every) <= seconds:
-        never.wait(max(0.0, start + due - time.monotonic()))
-        trim(0)
-        sample = Sample(
-            round(time.monotonic() - start, 3),
-            threading.active_count(),
-            _count_files(),
-            resident_bytes(),
-            totals.messages,
-            totals.closed,
-            totals.open,
-            faults.count,
-        )
-        tell(sample)
-        yield sample
-        number += 1
-
-
-def _trimmer() -> Callable[[int], object]:
-    """Give back to the system what is free: glibc keeps it for long, and for each thread that ever was."""
-    found: Callable[[int], object] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return found or int
-
-
-def _count_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@dataclass(frozen=True)
-class _Files:
-    threads: frozenset[threading.Thread]
-    count: int
-
-    @classmethod
-    def now(cls) -> _Files:
-        return cls(frozenset(threading.enumerate()), _count_files())
-
-    def left(self) -> list[str]:
-        """What there is beyond that now. ``server`` holds its port, so one file more is right."""
-        gc.collect()
-        threads = [one.name for one in threading.enumerate() if one not in self.threads]
-        files = _count_files() - self.count - 1
-        return [f"threads are left: {', '.join(threads)}"] * bool(threads) + [
-            f"{files} open files are left"
-        ] * (files > 0)

@@ -7,10 +7,11 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import wsclient
@@ -27,6 +28,9 @@ _CLOSE_SECONDS = 5.0
 _CALLBACK_SECONDS = 10.0  # for on_close, which an executor may run after close() has returned
 _RAISE_EVERY = 3  # calls of on_message
 _HELD_BYTES = 1024 * 1024  # small, so that queues fill up, and that memory does not swing with them
+# at_most_once forgets what finds no room, and what it forgets at the very end is in no account: so there is
+# room for more than one connection sends.
+_IN_DOUBT_BYTES: Mapping[str, int] = MappingProxyType({"at_least_once": _HELD_BYTES, "at_most_once": 1 << 27})
 _RAISES = (wsclient.ConnectionClosed, wsclient.Disconnected, wsclient.Timeout)
 
 
@@ -72,8 +76,7 @@ class Kind:
         if self.delivery != "plain":
             options["reconnect"] = wsclient.Reconnect(initial_delay=0.05, max_delay=0.5)
             options["delivery"] = self.delivery
-        if self.delivery == "at_least_once":
-            options["max_in_doubt_bytes"] = _HELD_BYTES
+            options["max_in_doubt_bytes"] = _IN_DOUBT_BYTES[self.delivery]
         return options
 
 
@@ -282,14 +285,14 @@ class Slot:
         self._seed = seed
         self._file = folder / f"records-{number}"
         self._totals = totals
+        self._connections = 0  # the thread that is in run()
 
     def run(self, executor: Executor, stop: threading.Event) -> None:
-        """Until ``stop``; the last connection is ended in order."""
+        """Until ``stop``; the last connection is ended in order. Then it may be called again."""
         with ThreadPoolExecutor(1) as pool, self._file.open("a") as file:
-            connection = 0
             while not stop.is_set():
-                record = self._one((self._number, connection), pool, executor, stop)
-                connection += 1
+                record = self._one((self._number, self._connections), pool, executor, stop)
+                self._connections += 1
                 if record is not None:
                     file.write(json.dumps(asdict(record)) + "\n")
 
