@@ -58,6 +58,7 @@ ROOMS = (
     "stats",
     "writer",
     "reader",
+    "shortage",
     "lifetime",
     "parts",
     "link",

@@ -110,6 +110,21 @@ class TestExecutor:
             watch.wait_for("again")
             conn.close()
 
+    def test_recv_on_the_reader_thread_takes_what_is_there(self) -> None:
+        taken, refused = list[object](), threading.Event()
+
+        def on_disconnect(conn: wsclient.Connection, _: object) -> None:
+            taken.append(conn.recv())
+            with pytest.raises(wsclient.WSClientError, match="would wait for itself"):
+                conn.recv()
+            refused.set()
+
+        with servers([send_text("news"), cut()], OPEN_END) as server:
+            conn = wsclient.connect(server.url, **Watch().options(on_disconnect=on_disconnect))
+            assert refused.wait(BOUND)
+            conn.close()
+        assert taken == ["news"]
+
     def test_two_callbacks_at_a_time(self) -> None:
         """One in the executor, one of a ping's future on the reader thread: the loss releases the first."""
         watch, second = Watch(), threading.Event()
@@ -175,12 +190,13 @@ class TestExecutor:
             servers([send_text("slow"), cut()], *[[cut()]] * 5, OPEN_END) as server,
         ):
             options = Watch().options(on_disconnect=None, on_reconnect=None, callback_executor=pool)
-            conn = wsclient.connect(server.url, on_message=lambda *_: gate.wait(BOUND), **options)
-            until(lambda: conn.stats().reconnects == 6 and conn.state is State.OPEN)
-            assert not gate.is_set()
-            conn.send("hello")
-            server.wait_for_messages(1)
-            gate.set()
+            conn = wsclient.connect(server.url, on_message=lambda *_: gate.wait(FOR_EVER), **options)
+            try:
+                until(lambda: conn.stats().reconnects == 6 and conn.state is State.OPEN)
+                conn.send("hello")
+                server.wait_for_messages(1)
+            finally:
+                gate.set()
             conn.close()
 
 
@@ -275,7 +291,7 @@ class TestExpiry:
 
         def send(name: str, expire: float) -> None:
             with suppress(wsclient.WSClientError):
-                queue.put_slowly(Entry(name, message=name, expires_at=expire), True, BOUND)
+                queue.put_slowly(Entry(name, message=name, expires_at=expire), True, FOR_EVER)
                 outcomes.append(name)
 
         threads = [threading.Thread(target=send, args=("soon", 0.0))]
@@ -290,23 +306,89 @@ class TestExpiry:
         assert sorted(outcomes) == ["behind", "soon"]
 
     def test_ctrl_c_before_it_is_told(self) -> None:
+        """What was not told yet is told at the end."""
         told: list[object] = []
+        interrupts = iter([KeyboardInterrupt])
 
         def interrupted_once(item: object) -> None:
-            if not queue.admission.dropped:
-                queue.admission.dropped = 1
-                raise KeyboardInterrupt
-            told.append(item)
+            for interrupt in interrupts:
+                raise interrupt
 
         queue = queue_of(1, 1000)
-        queue.admission._on_expired = interrupted_once
+        queue.admission._settle_expired = interrupted_once
         late = Entry("late", message="late", expires_at=0.0)
         queue.put_slowly(late, True, 0)
         with pytest.raises(KeyboardInterrupt):
             queue.put("new", True, 0)
-        assert told == []
-        queue.admission.tell_expired()
+        queue.admission.tell_rest(told.append)
         assert told == [late]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_on_dropped_that_ends_its_thread(self, error: type[BaseException]) -> None:
+        """It leaves ``send``; it was told once, and the connection ends with its account."""
+        watch, calls = Watch(), list[object]()
+
+        def on_dropped(_: object, message: object) -> None:
+            calls.append(message)
+            raise error
+
+        options = watch.options(reconnect=LATER, max_queued_messages=2, on_dropped=on_dropped)
+        with servers([cut()]) as server:
+            conn = wsclient.connect(server.url, **options)
+            watch.wait_for("lost")
+            conn.send("late", expire=0)
+            receipt = conn.send_future("keep")
+            with pytest.raises(error):
+                conn.send("new")
+            conn.close(timeout=0)
+            watch.wait_for("close 1006")
+        assert calls == ["late"]
+        assert conn.state is State.CLOSED
+        assert conn.unsent == ("keep", "new")
+        assert isinstance(receipt.exception(0), wsclient.ConnectionClosed)
+
+    def test_on_dropped_that_sends(self) -> None:
+        """A replacement for each of thousands: one after the other, not one within the other."""
+        watch, told, count = Watch(), list[object](), 2000
+
+        def on_dropped(conn: wsclient.Connection, message: object) -> None:
+            told.append(message)
+            if len(told) % 2:
+                conn.send("instead")
+
+        options = watch.options(reconnect=LATER, max_queued_messages=count, on_dropped=on_dropped)
+        with servers([cut()]) as server:
+            conn = wsclient.connect(server.url, **options)
+            watch.wait_for("lost")
+            for number in range(count):
+                conn.send(str(number), expire=0.0)
+            conn.send("new")
+            assert told == list(map(str, range(count)))
+            assert conn.stats().callback_errors == 0
+            conn.abort()
+
+    def test_ctrl_c_in_on_dropped_of_the_oldest(self) -> None:
+        """Several make way for a large one: all of them are told."""
+        watch, told = Watch(), list[object]()
+
+        def on_dropped(_: object, message: object) -> None:
+            told.append(message)
+            if len(told) == 1:
+                raise KeyboardInterrupt
+
+        options = watch.options(
+            reconnect=LATER, max_queued_bytes=1000, overflow="drop_oldest", on_dropped=on_dropped
+        )
+        with servers([cut()]) as server:
+            conn = wsclient.connect(server.url, **options)
+            watch.wait_for("lost")
+            for name in "abc":
+                conn.send(name * 300)
+            with pytest.raises(KeyboardInterrupt):
+                conn.send("d" * 900)
+            conn.abort()
+        assert told == ["a" * 300, "b" * 300, "c" * 300]
+        assert conn.unsent == ("d" * 900,)
 
     def test_ctrl_c_in_the_callback_of_a_receipt(self) -> None:
         """On the main thread it is the application's; nobody's wait goes on because of it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 import pytest
 from test_reconnect import BOUND, OPEN_END, Watch, received, servers
 from test_reconnect_regressions import until
+from test_send_queue import put_all, queue_of, take_all
 
 import wsclient
 from wsclient import State
 from wsclient.frames import Frame, Opcode
-from wsclient.items import Entry
+from wsclient.items import Entry, Item
 from wsclient.ledger import Ledger
 from wsclient.testing import cut, read_messages, reset, stall, wait
 
@@ -83,6 +86,17 @@ class TestConfirmed:
         ledger.settle(1)
         assert ledger.due(ledger.deadline) is None
         assert ledger.deadline == math.inf
+
+    def test_no_room_for_a_barrier_now(self) -> None:
+        """With thousands of pings of the application under way: then it comes a moment later."""
+
+        def no_room() -> tuple[Entry, Future[float]]:
+            raise wsclient.QueueFull("pings")
+
+        ledger = Ledger(1000, keeps=True, ping=no_room, on_room=lambda: None)
+        assert ledger.written(["x" * 2000], 5.0, pings=0) is None
+        assert ledger.is_full
+        assert 5.0 < ledger.deadline < 6.0
 
     def test_what_is_told_of_is_kept_until_it_is_cleared(self) -> None:
         ledger = new_ledger(300, keeps=False)
@@ -166,6 +180,27 @@ class TestLanes:
         assert conn.unsent == conn.in_doubt == ()
 
 
+def test_an_end_in_the_middle_of_clearing_away_counts_nothing_twice() -> None:
+    """The future of a ping fails between two links, and its callback ends the connection."""
+    watch, seen = Watch(), list[tuple[object, ...]]()
+    options = watch.options(delivery="at_least_once", ping_interval=None)
+    with servers([read_messages(1, pong=False), reset()], **SMALL_WINDOW) as server:
+        conn = wsclient.connect(server.url, **options)
+
+        def end(_: object) -> None:
+            conn.abort()
+            seen.append(tuple(map(len, conn.unsent)))
+
+        conn.ping(b"p").add_done_callback(end)
+        conn.send("first")
+        conn.send(b"x" * LARGE)
+        watch.wait_for("close 1006")
+        server.take_errors()
+    assert seen == [(LARGE,)]
+    assert tuple(map(len, conn.unsent)) == (LARGE,)
+    assert conn.in_doubt == ("first",)
+
+
 def test_what_was_forgotten_is_counted_at_the_end() -> None:
     with servers([stall()]) as server:
         conn = wsclient.connect(server.url, **Watch().options(max_in_doubt_bytes=700))
@@ -175,6 +210,61 @@ def test_what_was_forgotten_is_counted_at_the_end() -> None:
         conn.abort()
     assert conn.unsent == ()
     assert conn.stats().forgotten_messages == 50 - len(conn.in_doubt) == 43
+
+
+class TestQueue:
+    def test_who_comes_after_the_cut_is_in_no_later_one(self) -> None:
+        """A producer that had its ticket appends, a second cut comes, and then it looks: it is refused."""
+        queue = queue_of()
+        queue.cut()
+        queue.queue.append("late")
+        queue.cut()
+        with pytest.raises(wsclient.ConnectionClosed):
+            queue._after_append("late")
+        assert [*queue.leftover(), *queue.queue] == []
+
+    def test_a_stream_is_given_up_while_the_connection_is_lost(self) -> None:
+        """There is nothing to write then, not even a close frame: the writer does not run in circles."""
+        queue = queue_of(100, 100_000)
+        source = queue.fragments.new_stream(Opcode.TEXT)
+        queue.put("before")
+        queue.put_mark(source.item)
+        queue.put("behind")
+        queue.halt()
+        queue.give_up(source, Frame(Opcode.CLOSE, b""))
+        assert queue.take() is None
+        assert queue.is_silent()
+        assert [item for item in queue.leftover() if isinstance(item, str)] == ["before", "behind"]
+
+    def test_no_memory_to_cut(self) -> None:
+        """What a cut could not collect, the next one does."""
+        queue = queue_of(100, 100_000)
+        put_all(queue, "1", "2", "3")
+
+        class NoMemory(deque[Item]):
+            def __iter__(self) -> Iterator[Item]:
+                raise MemoryError
+
+        waiting, queue.front._waiting = queue.front._waiting, NoMemory(queue.queue)
+        with pytest.raises(MemoryError):
+            queue.cut()
+        queue.front._waiting = waiting
+        queue.cut()
+        assert queue.leftover() == ["1", "2", "3"]
+
+    def test_no_memory_to_take(self) -> None:
+        """A batch that cannot be made leaves its messages where they were."""
+        queue = queue_of(100, 100_000)
+        put_all(queue, "1", "2", "3")
+
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(queue.front, "_note_depth", no_memory)
+            with pytest.raises(MemoryError):
+                queue.take()
+        assert take_all(queue) == ["1", "2", "3"]
 
 
 class TestTrouble:

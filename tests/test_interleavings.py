@@ -300,7 +300,8 @@ def lost_and_open_again(kind: Queue = SendQueue) -> Play:
 
     def reader() -> None:
         stage.queue.halt()
-        stage.queue.put_again([], [], Lane.WAITING)
+        with stage.queue.mutex:
+            stage.queue.front.put_again([], [], Lane.WAITING, list)
         links = stage.queue.greet()
         stage.queue.front.begin_greeting(links)
         stage.producer("reader", "hello")()

@@ -501,6 +501,9 @@ class LastLook(deque[Item]):
         self.skip = skip  # empty looks before that one
         self.has_to_look: bool | None = None  # what the producer sees once it has appended
 
+    def __iter__(self) -> Iterator[Item]:
+        return iter([*super().__iter__()])  # in one step, as of a plain deque
+
     def __len__(self) -> int:
         length = super().__len__()
         if not length and self.has_to_look is None:
@@ -986,7 +989,8 @@ def test_whenever_it_ends_all_that_was_accepted_is_accounted_for(
 
 def lose(queue: SendQueue, in_doubt: list[Item], unwritten: list[Item], lane: Lane = Lane.WAITING) -> None:
     queue.halt()
-    queue.put_again(in_doubt, unwritten, lane)
+    with queue.mutex:
+        assert queue.front.put_again(in_doubt, unwritten, lane, list) == []
     queue.resume(queue.greet())
 
 

@@ -6,6 +6,7 @@ Used under the mutex of the queue.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 
 from wsclient.doorbell import Doorbell
@@ -29,7 +30,7 @@ class Admission:
         enter: appends an item that has got room.
         bell: wakes the writer.
         overflow: what is done when there is none.
-        on_expired: called by ``tell_expired``.
+        settle_expired, on_expired: called by ``tell_expired`` with each item, one after the other.
     """
 
     __slots__ = (
@@ -41,6 +42,8 @@ class Admission:
         "_on_expired",
         "_overflow",
         "_room",
+        "_settle_expired",
+        "_tellers",
         "dropped",
         "expired",
     )
@@ -54,6 +57,7 @@ class Admission:
         *,
         enter: Callable[[Item], None],
         overflow: Overflow,
+        settle_expired: Callable[[Item], None],
         on_expired: Callable[[Item], None],
     ) -> None:
         self._room = room
@@ -62,8 +66,10 @@ class Admission:
         self._enter = enter
         self._bell = bell
         self._overflow = overflow
+        self._settle_expired = settle_expired
         self._on_expired = on_expired
         self._expired: list[Item] = []  # extended under the mutex; any thread takes from it
+        self._tellers: set[int] = set()  # each thread its own number
         self.expired = 0  # messages that made way because they had expired
         self.dropped = 0  # messages given up by overflow="drop_oldest"
 
@@ -123,16 +129,29 @@ class Admission:
 
     def tell_expired(self) -> None:
         """Tell the application what was given up. Without the mutex, on the thread that looked."""
+        me = get_ident()
+        if not self._expired or me in self._tellers:  # on_dropped sends: the call around it goes on
+            return
+        self._tellers.add(me)
+        try:
+            while self._expired:
+                self._tell(self._on_expired)
+        finally:
+            self._tellers.discard(me)
+
+    def tell_rest(self, on_expired: Callable[[Item], None]) -> None:
+        """Tell what a Ctrl-C has left to be told, at the end."""
         while self._expired:
-            try:
-                item = self._expired.pop(0)
-            except IndexError:  # another thread tells, too
-                return
-            try:
-                self._on_expired(item)
-            except BaseException:  # Ctrl-C: whoever looks next tells, or the end of the connection does
-                self._expired.insert(0, item)
-                raise
+            self._tell(on_expired)
+
+    def _tell(self, on_expired: Callable[[Item], None]) -> None:
+        try:
+            item = self._expired[0]
+            self._settle_expired(item)  # before it is taken off: it may be done twice, for a Ctrl-C may come
+            self._expired.remove(item)
+        except (LookupError, ValueError):  # another thread tells, too
+            return
+        on_expired(item)
 
     def _admit_in_turn(self, item: Item) -> bool:
         return not self._line and self._admit(item)

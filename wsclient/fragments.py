@@ -312,10 +312,14 @@ class FragmentLane:
         """Whether this stream is the message under way."""
         return self._source is source
 
-    def drop(self) -> list[Item]:
-        """Give up the message under way, and hand back what stands for it."""
-        source, self._source = self._source, None
-        return [] if source is None else [source.item]
+    @property
+    def items(self) -> list[Item]:
+        """What stands for the message under way, if there is one."""
+        return [] if self._source is None else [self._source.item]
+
+    def drop(self) -> None:
+        """Give up the message under way."""
+        self._source = None
 
 
 def _fragments_of(source: Source, max_bytes: float) -> list[Item]:

@@ -11,7 +11,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat
+from typing import TypeVar
 
 from wsclient.exceptions import Disconnected, QueueFull
 from wsclient.fragments import FragmentLane, StreamEntry, StreamSource, stop_streams
@@ -21,6 +21,8 @@ from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
 __all__ = ["Flow", "Front"]
+
+T = TypeVar("T")
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
@@ -101,8 +103,16 @@ class Front:
             return None
         if self._lanes:
             return self._take_from(self._lanes.first)
+        items: list[Item] = []
+        try:
+            return self._take_waiting(items, is_open)
+        except BaseException:  # no memory: nothing shall be missing
+            self._waiting.extendleft(reversed(items))
+            raise
+
+    def _take_waiting(self, items: list[Item], is_open: bool) -> Batch | None:
         depth = len(self._waiting)
-        items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
+        size = _pop_batch(self._waiting, items, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
         has_entries = self._room.has_entries
         count, whole = len(items), items
@@ -118,7 +128,8 @@ class Front:
 
     def _take_from(self, lane: Lane) -> Batch | None:
         before = self._lanes[lane]
-        items, _ = _pop_batch(before, self._max_batch, 1)
+        items: list[Item] = []
+        _pop_batch(before, items, self._max_batch, 1)
         _, whole = self._cut(before, items)
         self._lanes.tidy(lane)
         self._ahead_bytes = sum(map(len, self._lanes.of(Lane.AHEAD)))
@@ -175,18 +186,33 @@ class Front:
         self.flow = Flow.NOTHING
         self._greeter, self._late_greeter = None, self._greeter or self._late_greeter
         self.links += 1
-        cut_off = self._lane.drop()
-        self._lanes.prepend(self._under_way, [item for item in cut_off if not isinstance(item, StreamEntry)])
-        return [item for item in cut_off if isinstance(item, StreamEntry)]
+        cut_off = self._lane.items
+        streams: list[Item] = [item for item in cut_off if isinstance(item, StreamEntry)]
+        self._lanes = self._lanes.behind([] if streams else cut_off, self._under_way)
+        self._lane.drop()
+        return streams
 
-    def put_again(self, in_doubt: list[Item], unwritten: list[Item], lane: Lane) -> None:
-        """Have items leave before everything that waits, in order; ``unwritten`` came off ``lane``."""
-        self._lanes.prepend(lane, unwritten)
-        self._lanes.prepend(Lane.IN_DOUBT, in_doubt)
+    def put_again(
+        self, in_doubt: list[Item], unwritten: list[Item], lane: Lane, tell: Callable[[list[Item]], T]
+    ) -> T:
+        """Have items leave before everything that waits, in order; ``unwritten`` came off ``lane``.
+
+        What ``on_reconnect`` sent in vain is taken back. Returns what ``tell`` makes of that.
+        """
+        lanes = self._lanes.behind(unwritten, lane).behind(in_doubt, Lane.IN_DOUBT)
+        in_vain = list(lanes.pop(Lane.AHEAD, ()))
+        told = tell(in_vain)
+        stop_streams(in_vain)
+        self._lanes, self._ahead_bytes = lanes, 0  # all of it has been done, or nothing (no memory)
+        return told
 
     def in_doubt(self) -> list[Item]:
         """What was written before and is, or was, to be written again."""
-        return [*self._retired, *self._lanes.of(Lane.IN_DOUBT)]
+        return [*self._lanes.of(Lane.IN_DOUBT), *self._retired]
+
+    def again(self) -> list[Item]:
+        """What was taken for a link that is lost, and waits for the next."""
+        return list(self._lanes.of(Lane.AGAIN))
 
     def greet(self) -> int:
         """Let leave what ``on_reconnect`` sends, and nothing else. Returns what ``resume`` wants to know."""
@@ -227,12 +253,6 @@ class Front:
         self._lanes.append(Lane.AHEAD, item)
         self._ahead_bytes = size
 
-    def take_ahead(self) -> list[Item]:
-        """Take back what ``on_reconnect`` sent and what was not written."""
-        items, self._ahead_bytes = self._lanes.empty(Lane.AHEAD), 0
-        stop_streams(items)
-        return items
-
     def knows(self, source: StreamSource) -> bool:
         """Whether a stream is under way or waits."""
         waiting = (source.item in list(lane) for lane in (*self._lanes.values(), self._waiting))
@@ -241,7 +261,7 @@ class Front:
     def drop_from(self, source: StreamSource) -> list[Item]:
         """Give up a stream and what stands behind it; hand that back in order."""
         if self._lane.holds(source):
-            return self.drop()
+            return self.drop([])
         behind: list[Item] = []
         lanes = (self._lanes[lane] for lane in (Lane.AHEAD, Lane.AGAIN) if lane in self._lanes)
         for lane in *lanes, self._waiting:
@@ -254,13 +274,19 @@ class Front:
         self._lanes.tidy(Lane.AGAIN)
         return behind
 
-    def drop(self) -> list[Item]:
-        """Give up everything, and hand it back in order."""
-        self._lanes.prepend(self._under_way, self._lane.drop())
+    def drop(self, before: list[Item]) -> list[Item]:
+        """Give up everything, and hand it back in order, with what was given up before behind it."""
+        lanes, waiting = self._lanes.behind(self._lane.items, self._under_way), list(self._waiting)
         # What is in doubt was written, and has an account of its own.
-        self._retired[:0] = self._lanes.empty(Lane.IN_DOUBT)
-        items = [*self._lanes.empty(Lane.AHEAD), *self._lanes.empty(Lane.AGAIN), *_pop_all(self._waiting)]
-        self._ahead_bytes = 0
+        retired = [*lanes.of(Lane.IN_DOUBT), *self._retired]
+        items = [*lanes.of(Lane.AHEAD), *lanes.of(Lane.AGAIN), *waiting, *before]
+        taken = iter(waiting)
+        # Nothing is allocated from here on: it happens, or, without memory, has not begun.
+        self._lane.drop()
+        self._lanes.clear()
+        self._retired, self._ahead_bytes = retired, 0
+        for _ in taken:
+            self._waiting.popleft()
         return items
 
     def entered(self, item: Item) -> None:
@@ -308,16 +334,21 @@ class Front:
             self._room.publish()
 
 
-def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[Item], int]:
+def _pop_batch(waiting: deque[Item], items: list[Item], max_size: int, chunk: int) -> int:
     # `chunk` messages between two looks at the size: many of small ones, one by one of large ones.
     popleft = waiting.popleft
-    items: list[Item] = []
     size = 0
     while size < max_size and waiting:
-        some = [popleft() for _ in repeat(None, min(chunk, len(waiting)))]
-        items += some
+        some: list[Item] = [""] * min(chunk, len(waiting))
+        for place in range(len(some)):  # in place: no message is out of the queue and nowhere else
+            some[place] = popleft()
+        try:
+            items += some
+        except MemoryError:
+            waiting.extendleft(reversed(some))
+            raise
         size += sum(map(len, some))
-    return items, size
+    return size
 
 
 def _pop_all(waiting: deque[Item]) -> list[Item]:

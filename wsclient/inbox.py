@@ -151,10 +151,19 @@ class Inbox(Generic[T]):
             InboxClosed: none is left and none will come.
             InboxLeft: none is left, and ``leaves`` says so.
         """
+        item = self.poll()
+        if item is None:
+            item = self._wait_for_item(timeout, leaves)
+            if self._paused and self._has_room():
+                self._resume()
+        return item
+
+    def poll(self) -> T | None:
+        """Take the oldest item; ``None`` when there is none now."""
         try:
             item = self._items.popleft()
         except IndexError:
-            item = self._wait_for_item(timeout, leaves)
+            return None
         if self._paused and self._has_room():
             self._resume()
         return item

@@ -34,15 +34,11 @@ class Lanes(dict[Lane, "deque[Item]"]):
         """Put an item behind a lane."""
         self.setdefault(lane, deque()).append(item)
 
-    def prepend(self, lane: Lane, items: list[Item]) -> None:
-        """Put items back before a lane; what came out of the queue goes *again*."""
-        if items:
-            lane = Lane.AGAIN if lane is Lane.WAITING else lane
-            self.setdefault(lane, deque()).extendleft(reversed(items))
-
-    def empty(self, lane: Lane) -> list[Item]:
-        """Take everything out of a lane."""
-        return list(self.pop(lane, ()))
+    def behind(self, items: list[Item], lane: Lane) -> Lanes:
+        """The same lanes with items put back before one; what came out of the queue goes *again*."""
+        back = Lane.AGAIN if lane is Lane.WAITING else lane
+        lanes = ((one, [*(items if one is back else ()), *self.of(one)]) for one in _ORDER)
+        return Lanes((one, deque(content)) for one, content in lanes if content)
 
     def tidy(self, lane: Lane) -> None:
         """Forget a lane that has become empty."""

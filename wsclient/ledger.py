@@ -120,10 +120,9 @@ class Ledger:
         if not size:
             return None
         self._unfenced_bytes += size
-        if self._unfenced_bytes >= self._barrier_bytes and self._barriers < _MAX_BARRIERS:
-            return self._barrier()
         self.deadline = now + _IDLE_SECONDS
-        return None
+        is_due = self._unfenced_bytes >= self._barrier_bytes and self._barriers < _MAX_BARRIERS
+        return self._barrier() if is_due else None
 
     def _keep(self, batch: _Batch) -> int:
         with self._mutex:

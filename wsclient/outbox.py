@@ -95,10 +95,16 @@ class Outbox:
     def _put_dropping(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
         victims = self._queue.put_dropping(item)
         fail_futures(victims, QueueFull("dropped for a newer message"))  # all, before an on_dropped raises
-        for victim in victims:
-            message = message_of(victim)
-            assert message is not None  # marks and pings are not dropped
-            self._on_dropped(message)
+        self._tell_dropped(map(message_of, victims))
+
+    def _tell_dropped(self, messages: Iterator[Message | None]) -> None:
+        for message in messages:
+            assert message is not None, "marks and pings are not dropped"
+            try:
+                self._on_dropped(message)
+            except BaseException:  # Ctrl-C: for one of them, and the others are told all the same
+                self._tell_dropped(messages)
+                raise
 
     def put_with_receipt(
         self, item: str | bytes | Frame, timeout: float, expire: float = math.inf

@@ -48,7 +48,8 @@ class Parts:
             options.max_queued_messages,
             options.max_queued_bytes,
             refuse=self.refuse,
-            on_expired=self._tell_expired,
+            settle_expired=fail_expired,
+            on_expired=lambda item: self._tell_dropped(item, self.callbacks.dropped),
             overflow=options.overflow,
             fragment_size=options.fragment_size,
             max_batch=_max_batch(options),
@@ -75,11 +76,14 @@ class Parts:
         if self.ledger is not None:
             self.ledger.settle(ping)
 
-    def _tell_expired(self, item: Item) -> None:
+    def _tell_dropped(self, item: Item, tell: Callable[[str | bytes], None]) -> None:
         # Runs on the thread of the application that needed the room.
-        fail_expired(item)
         if (message := message_of(item)) is not None:
-            self.callbacks.dropped(message)
+            tell(message)
+
+    def tell_rest(self) -> None:
+        """At the end: what has expired, and a Ctrl-C has kept from being told. Reader thread."""
+        self.queue.admission.tell_rest(lambda item: self._tell_dropped(item, self.callbacks.expired))
 
     def _choose_runner(self) -> Runner:
         options = self.options
@@ -121,9 +125,9 @@ class Parts:
 
     def watch(self) -> Callable[[], bool]:
         """For a callback that waits for a message: whether its link is lost. Raises if so already."""
+        links = self.queue.front.links  # first: whatever is lost after this line is noticed
         if self.outbox.is_behind():
             raise Disconnected(LOST_IN_CALLBACK)
-        links = self.queue.front.links
         return lambda: self.lifecycle.recovers or self.queue.front.links != links
 
     def stop_waiting(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
@@ -15,6 +16,7 @@ from wsclient.link import Link
 from wsclient.parts import Parts
 from wsclient.protocol import Fragment
 from wsclient.reconnect import Delivery, Disconnect, DisconnectKind, Reconnect, failed_attempt
+from wsclient.shortage import outlast
 from wsclient.transport import is_refused_certificate
 from wsclient.writer import PeerStalled
 
@@ -118,17 +120,22 @@ class Recovery:
         link.writer.stop()
         if not link.join_writer():  # there can't be two writers
             return None
-        reason = self._hand_over(link)
+        told = outlast(partial(self._hand_over, link))
+        outlast(partial(self._clear_away, link, told.in_vain))
+        link.leave()
+        self._detached()
+        return told.reason
+
+    def _clear_away(self, link: Link, in_vain: list[Item]) -> None:
+        parts = self._parts
+        fail_futures(in_vain, Disconnected("the connection was lost before on_reconnect was done"))
+        parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         if not parts.callbacks.take_messages:
             self._end_received(link)
         parts.wait_again()
         parts.lifecycle.rest()
-        parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
-        link.leave()
-        self._detached()
-        return reason
 
-    def _hand_over(self, link: Link) -> Disconnect:
+    def _hand_over(self, link: Link) -> _Told:
         # What was accepted and not answered for goes to the next link, or back to the application.
         parts, unwritten = self._parts, link.writer.unsent()
         assert parts.ledger is not None, "every connection that recovers has one"
@@ -137,11 +144,14 @@ class Recovery:
         sends_again = parts.options.delivery is Delivery.AT_LEAST_ONCE
         handed_back = messages_of(doubt.greeting if sends_again else [*doubt.greeting, *doubt.items])
         kept = [whole for item in unwritten if (whole := restored(item)) is not None]
-        in_vain = parts.queue.put_again(doubt.items if sends_again else [], kept, link.writer.lane)
-        reason = _reason(parts.lifecycle, handed_back, messages_of(in_vain), doubt.forgotten, self._attempt)
-        parts.ledger.clear()  # not before: what fails above must not lose it
-        fail_futures(in_vain, Disconnected("the connection was lost before on_reconnect was done"))
-        return reason
+        tell = partial(_reason, parts.lifecycle, handed_back, doubt.forgotten, self._attempt)
+        with parts.queue.mutex:
+            parts.queue.control.take()  # those frames were for the link that is lost
+            again = doubt.items if sends_again else []
+            told = parts.queue.front.put_again(again, kept, link.writer.lane, tell)
+        parts.ledger.clear()
+        link.writer.forget()
+        return told
 
     def _end_received(self, link: Link) -> None:
         inbox = self._parts.inbox
@@ -178,14 +188,22 @@ class Recovery:
             self._parts.queue.resume(links)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What on_disconnect is told, and whose receipts fail with that."""
+
+    reason: Disconnect
+    in_vain: list[Item]
+
+
 def _reason(
     lifecycle: Lifecycle,
     in_doubt: tuple[str | bytes, ...],
-    unsent: tuple[str | bytes, ...],
     forgotten: int,
     attempt: int,
-) -> Disconnect:
-    return Disconnect(
+    in_vain: list[Item],
+) -> _Told:
+    reason = Disconnect(
         kind=_kind(lifecycle),
         code=lifecycle.code,
         text=lifecycle.reason,
@@ -193,8 +211,9 @@ def _reason(
         attempt=attempt,
         in_doubt=in_doubt,
         forgotten=forgotten,
-        unsent=unsent,
+        unsent=messages_of(in_vain),
     )
+    return _Told(reason, in_vain)
 
 
 def _kind(lifecycle: Lifecycle) -> DisconnectKind:

@@ -35,7 +35,7 @@ from wsclient.exceptions import SendTimeout
 from wsclient.fragments import FragmentLane, StreamSource, stop_streams
 from wsclient.frames import Frame
 from wsclient.front import Flow, Front
-from wsclient.items import Batch, Entry, Item, Lane
+from wsclient.items import Batch, Entry, Item
 from wsclient.options import Overflow
 from wsclient.room import Room
 from wsclient.waiting_line import Outcome, WaitingLine
@@ -65,7 +65,8 @@ class SendQueue(queue.Queue[Item]):
         max_batch: size of a batch in bytes, so that control frames never wait long behind one.
         fragment_size: messages with a larger payload go out in pieces of that; ``None`` for whole ones.
         refuse: raises the error for a message that comes after the close.
-        on_expired: called on a sending thread with each message that made way because it had expired.
+        settle_expired, on_expired: called on a sending thread with each item that made way because it had
+            expired; the first may be called twice.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class SendQueue(queue.Queue[Item]):
         max_bytes: int,
         *,
         refuse: Callable[[], NoReturn],
+        settle_expired: Callable[[Item], None] = lambda item: None,
         on_expired: Callable[[Item], None] = lambda item: None,
         overflow: Overflow = Overflow.BLOCK,
         max_batch: int = 256 * 1024,
@@ -104,11 +106,13 @@ class SendQueue(queue.Queue[Item]):
             self._bell,
             enter=self._enter,
             overflow=overflow,
+            settle_expired=settle_expired,
             on_expired=on_expired,
         )
         self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
+        self._dropped = False  # mutex: the cut has collected all of that; it fails where there is no memory
 
     # -- producers: any thread ------------------------------------------------------------------------
 
@@ -203,7 +207,10 @@ class SendQueue(queue.Queue[Item]):
     def give_up(self, source: StreamSource, final: Frame) -> None:
         """Send what stands before a stream that will not be finished, then ``final``, and nothing else."""
         with self.mutex:
-            if self._state is not QueueState.CUT:
+            if self.front.flow is Flow.NOTHING:
+                self._cut(self._final)
+            elif self._state is not QueueState.CUT:
+                self._room.pool.clear()  # nobody overtakes what is given up
                 self._leftover += self.front.drop_from(source)
                 stop_streams(self._leftover)
                 self._state = QueueState.DRAINING
@@ -219,13 +226,14 @@ class SendQueue(queue.Queue[Item]):
             self._cut(final)
 
     def _cut(self, final: Frame | None) -> None:
-        if self._state is not QueueState.CUT:
-            self._state = QueueState.CUT
-            self._bell.stick()  # before the last look: who appends after it has to look, too
-            self._leftover[:0] = self.front.drop()  # it stands before what was given up earlier
+        is_first = self._state is not QueueState.CUT
+        self._state = QueueState.CUT
+        self._bell.stick()  # before the last look: who appends after it has to look, too
+        if not self._dropped:
+            self._leftover = self.front.drop(self._leftover)
+            self._dropped = True
             stop_streams(self._leftover)
-            self._final = final
-        elif self._final is not None:
+        if is_first or self._final is not None:
             self._final = final
         self._shut_out()
 
@@ -242,19 +250,6 @@ class SendQueue(queue.Queue[Item]):
                 stop_streams(self.front.halt())
             self._final = final
             self._bell.ring()
-
-    def put_again(self, in_doubt: list[Item], unwritten: list[Item], lane: Lane) -> list[Item]:
-        """The link is gone: these leave first, once there is another one. ``unwritten`` came from ``lane``.
-
-        Returns what ``on_reconnect`` sent in vain.
-        """
-        with self.mutex:
-            self.control.take()
-            self.front.put_again(in_doubt, unwritten, lane)
-            in_vain = self.front.take_ahead()
-            if self._state is QueueState.CUT:
-                self._leftover[:0] = self.front.drop()
-            return in_vain
 
     def greet(self) -> int:
         """There is another link: what ``on_reconnect`` sends leaves first. Returns what ``resume`` takes."""
@@ -287,7 +282,7 @@ class SendQueue(queue.Queue[Item]):
 
     def leftover(self) -> list[Item]:
         """Return what was accepted and cut off, in order. Once the queue has ended."""
-        return list(self._leftover)
+        return [*self.front.again(), *self._leftover]
 
     def forked(self) -> None:
         """Make this copy, in a forked child, refuse everything; its mutex may be held by a lost thread."""

@@ -36,6 +36,7 @@ from wsclient.options import Credentials, Options
 from wsclient.outbox import LOST_IN_CALLBACK
 from wsclient.parts import Parts
 from wsclient.recovery import Recovery
+from wsclient.shortage import outlast
 from wsclient.stats import Stats
 
 __all__ = [
@@ -221,6 +222,12 @@ class Session:
         self.link = None
 
     def _finish(self) -> None:
+        outlast(self._settle_end)
+        if self.link is not None:
+            self.link.leave()
+        _log_end(self.parts)
+
+    def _settle_end(self) -> None:
         # Nobody reads any more, so nothing is left to wait for.
         parts, link = self.parts, self.link
         if link is not None:
@@ -228,15 +235,12 @@ class Session:
         parts.queue.end()
         if link is not None:
             link.join_writer()
-        parts.queue.admission.tell_expired()  # what a Ctrl-C has left
         unsent, in_doubt = link.account() if link else parts.account([])
         parts.lifecycle.finish(messages_of(unsent), messages_of(in_doubt))
         error = parts.lifecycle.error()
         fail_futures(unsent, error)
         parts.keepalive.fail(error)
-        if link is not None:
-            link.leave()
-        _log_end(parts)
+        parts.tell_rest()
 
     def _say_goodbye(self) -> None:
         lifecycle = self.parts.lifecycle
@@ -250,9 +254,11 @@ class Session:
         """Refuse new messages and have the writer drain, close, and enforce the deadline. Never blocks."""
         if self._cancel(HandshakeError("closed before it was open")):
             return
-        parts = self.parts
+        parts, was_lost = self.parts, self.parts.lifecycle.recovers
         parts.lifecycle.request_close(code, reason, monotonic() + timeout)
         parts.queue.close(Frame(Opcode.CLOSE, encode_close(code, reason)))
+        if was_lost:
+            parts.release(parts.lifecycle.error())
         parts.queue.rouse()
         parts.stop_waiting()
         self._stop_dialling()
@@ -356,13 +362,12 @@ def drop_and_wait(session: Session) -> None:
 def receive(session: Session, timeout: float | None, what: str = "recv") -> Received:
     """Take the next message, or piece of one, from the inbox of a connection. Thread-safe."""
     parts = session.parts
-    if len(parts.inbox):
-        leaves = _never
-    else:
-        _check_may_wait(session, what)
-        leaves = parts.watch() if session.threads.are_calling() else _never
+    item = parts.inbox.poll()
+    if item is not None:
+        return item
+    _check_may_wait(session, what)
     try:
-        return parts.inbox.get(timeout, leaves)
+        return parts.inbox.get(timeout, parts.watch() if session.threads.are_calling() else _never)
     except InboxClosed:
         raise parts.lifecycle.error() from parts.lifecycle.cause
     except InboxLeft:

@@ -142,10 +142,15 @@ class Writer:
             done -= 1
         return []
 
+    def forget(self) -> None:
+        """What ``unsent`` has returned is in other hands. Reader thread, once this one has ended."""
+        self._in_flight = self._frames = ()
+
     def _write(self, batch: Batch) -> None:
+        self._in_flight, self.lane = batch.items, batch.lane  # first: whatever fails, it is not lost
+        self._pings = self._keepalive.pings_sent
         self._written = 0
         now = monotonic()
-        self.lane, self._pings = batch.lane, self._keepalive.pings_sent
         if batch.final and self._ledger is not None:
             # The answer to it says what had arrived: the peer's close frame may have crossed ours.
             batch.items[:0] = filter(None, [self._ledger.last()])
