@@ -68,7 +68,7 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"check", "testing"})
+ON_TOP = frozenset({"check", "locust", "testing"})
 
 PURE = frozenset({"_version", "exceptions", "frames", "deflate", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(
@@ -86,7 +86,9 @@ ONLY_IMPORTER: Mapping[str, str] = MappingProxyType(
     }
 )
 CALLABLES_ONLY = frozenset({"writer", "reader"})  # they take plain callables and never know a Connection
-NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", "socksio", f"{PACKAGE}.testing"})
+NOT_AT_IMPORT = frozenset(
+    {"asyncio", "gevent", "locust", "matplotlib", "numpy", "pytest", "socksio", f"{PACKAGE}.testing"}
+)
 
 FUNCTION_LINES = 60
 CLASS_LINES = 300

@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER = "ws://localhost:8765"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
+# What ``import locust`` alone makes Python 3.10 write when it ends, with gevent 25.9.
+GEVENT_AT_EXIT = re.compile(
+    r"^Exception ignored in: .*\n(?:(?: .*|Traceback .*)\n)+RuntimeError: greenlet is being finalized\n",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def _run(program: str, url: str) -> subprocess.CompletedProcess[str]:
 def test_python_block_runs(block: str, echo_server: str) -> None:
     done = _run(block, echo_server)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert GEVENT_AT_EXIT.sub("", done.stderr) == ""
 
 
 def test_a_block_that_fails_is_noticed(echo_server: str) -> None:
