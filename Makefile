@@ -26,7 +26,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns soak
+.PHONY: help setup demo test check lint types coverage format bench bench-load proxies stress clean conformance conformance-all fuzz reliability netns soak
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -90,6 +90,9 @@ reliability: $(READY) ## faults of every kind, every message accounted for; writ
 netns: $(READY) ## loss, delay and a pulled cable between two network namespaces (root)
 	@$(RUN) -m tests.reliability loss --hold $(NETNS_ARGS)
 	@$(RUN) -m tests.reliability unplug --hold $(NETNS_ARGS)
+
+bench-load: $(READY) ## how much load one process can generate, compared with other generators; prints a table
+	@$(RUN) -m benchmarks.load_generators $(BENCH_ARGS)
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov

@@ -87,6 +87,7 @@ def test_there_is_one_dependency(metadata: Message) -> None:
 def test_the_extras_exist(metadata: Message) -> None:
     assert set(_all(metadata, "Provides-Extra")) == {
         "bench",
+        "cli",
         "fast",
         "fuzz",
         "locust",
