@@ -68,9 +68,15 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"check", "load", "locust", "testing"})
+ON_TOP = frozenset({"__main__", "check", "cli", "load", "locust", "testing"})
 # What they import of each other; everything else of theirs goes through the package itself.
-ARROWS_ON_TOP: Mapping[str, frozenset[str]] = MappingProxyType({"load": frozenset({"testing"})})
+ARROWS_ON_TOP: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "__main__": frozenset({"cli"}),
+        "cli": frozenset({"check", "load"}),
+        "load": frozenset({"testing"}),
+    }
+)
 
 PURE = frozenset({"_version", "exceptions", "frames", "deflate", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(
@@ -91,13 +97,17 @@ CALLABLES_ONLY = frozenset({"writer", "reader"})  # they take plain callables an
 NOT_AT_IMPORT = frozenset(
     {
         "asyncio",
+        "click",
         "gevent",
         "hdrh",
         "locust",
         "matplotlib",
         "numpy",
+        "prompt_toolkit",
         "pytest",
+        "rich",
         "socksio",
+        f"{PACKAGE}.cli",
         f"{PACKAGE}.load",
         f"{PACKAGE}.testing",
     }
@@ -327,6 +337,10 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (arrows_point_one_way, "testing.faults", "from wsclient.load import run"),
     (arrows_point_one_way, "load.run", "from wsclient.connection import Connection"),
     (arrows_point_one_way, "testing.faults", "from ..transport import Transport"),
+    (arrows_point_one_way, "cli.app", "from wsclient.transport import Transport"),
+    (arrows_point_one_way, "cli.app", "from wsclient.testing import TestClient"),
+    (arrows_point_one_way, "load.run", "from wsclient.cli import main"),
+    (arrows_point_one_way, "connection", "from wsclient.cli import main"),
     (is_pure, "frames", "import socket"),
     (is_pure, "options", "def f():\n    from time import monotonic"),
     (is_pure, "protocol", "import concurrent\nimport threading as t"),
