@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsclient.load import Account, Expect, Plan, judge, parse_threshold
+from wsclient.load.collector import Collector
 from wsclient.load.matching import ByContent, ByIdentity, InOrder, Kind, Table, Waiting
 from wsclient.load.measure import Distribution, binned, drain, quantiles
+from wsclient.load.messages import Died, Final, Tick
 from wsclient.load.payload import described, filler_of, maker_of, number_in, prefix_of, read_lines
 from wsclient.load.recorder import Recorder
 from wsclient.load.remarks import account_remarks, generator_remarks, rate_remarks
@@ -537,3 +539,47 @@ def test_what_is_missing_is_told() -> None:
         "echo server",
     ):
         assert word in text
+
+
+# -- what several processes report ------------------------------------------------------------------------
+
+
+def _tick(process: int, second: int) -> Tick:
+    return Tick(
+        process=process,
+        second=second,
+        sent=1,
+        received=1,
+        errors={},
+        notes={},
+        open_connections=2,
+        bins={},
+        setups={},
+        attempted=2,
+        opened=2,
+        lags={},
+        cpu=0.1,
+        cpu_seconds=0.1,
+        max_rss=1,
+        threads=1,
+        account=Account(),
+    )
+
+
+def test_a_process_that_is_done_before_the_others_is_not_missed() -> None:
+    collector = Collector(Plan(url="ws://localhost", messages=1), 2)
+    assert collector.add(_tick(0, 0)) is None
+    told = [collector.add(_tick(1, 0))]
+    collector.add(Final(process=0, account=Account(), stopped=1.0))
+    told.append(collector.add(_tick(1, 1)))
+    assert [second and second.open_connections for second in told] == [4, 4]
+    assert tuple(told) == collector.seconds()
+
+
+def test_a_process_that_has_died_is_missed() -> None:
+    collector = Collector(Plan(url="ws://localhost", messages=1), 2)
+    for report in (_tick(0, 0), _tick(1, 0), Died(0, "killed")):
+        collector.add(report)
+    told = collector.add(_tick(1, 1))
+    assert told is not None
+    assert told.open_connections == 2

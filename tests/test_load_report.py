@@ -21,6 +21,7 @@ from wsclient.load.report import JSON_VERSION, render_html, to_csv, to_json, to_
 from wsclient.load.report.masking import mask_text, mask_url
 from wsclient.load.report.style import SCRIPT
 from wsclient.load.report.text import count, duration, memory, rate, short, span, visible
+from wsclient.load.report.words import outcome
 from wsclient.load.result import Account, ErrorKind, Result, Second
 from wsclient.load.thresholds import Unit, Verdict
 
@@ -154,7 +155,10 @@ class TestPage:
         calm = ordinary()
         result = replace(calm, plan=replace(calm.plan, expect="none"))
         names = [row[0] for row in read(result).table_after("Where every message is")]
-        assert names == ["Messages", "attempted", "accepted", "written", "received", "late", "skipped"]
+        assert names == ["Messages", "attempted", "accepted", "written", "received", "skipped"]
+        lines = list(outcome(result))
+        assert f"received {count(result.account.received)}" in lines
+        assert not any("answered" in line for line in lines)
 
     def test_percentiles_are_the_results(self) -> None:
         result = ordinary()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from conftest import HOST
 
 from wsclient import Credentials, Reconnect
 from wsclient.load import TLS, Account, Expect, Plan, Progress, Result, run
+from wsclient.load.ends import ScenarioEnd
+from wsclient.load.recorder import Recorder
+from wsclient.load.scenario import load_scenario
 from wsclient.testing import (
     FaultServer,
     ServerConnection,
@@ -32,6 +36,13 @@ from wsclient.testing import (
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = 0.3  # seconds that an answer may take, where none comes
 WAIT = 30.0  # seconds; bounds what takes a moment on an idle machine
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def balanced(result: Result, *, answers: bool = True) -> Account:
@@ -293,6 +304,31 @@ def test_a_scenario_is_played_by_every_worker(tmp_path: Path) -> None:
     assert queries == {"ada-0", "ada-1"}
 
 
+def test_what_is_being_written_when_it_is_confirmed_is_confirmed(tmp_path: Path) -> None:
+    # The writer has taken it out of the queue, and has not counted it yet.
+    path = tmp_path / "talk.py"
+    path.write_text("def scenario(client): ...")
+    size, go = 15 * 2**20, threading.Event()
+
+    def handle(connection: ServerConnection) -> None:
+        go.wait(WAIT)
+        for _ in connection:
+            pass
+
+    with serve(handle) as server:
+        plan = Plan(url=server.url, scenario=str(path), messages=1)
+        end = ScenarioEnd(plan, 0, load_scenario(str(path)), Recorder())
+        end.open()
+        end.connection.send(b"x" * size)
+        _until(lambda: end.connection.queued_messages == 0)
+        assert end.connection.stats().messages_sent == 0
+        go.set()
+        assert end.confirm(WAIT)
+        assert end.running().confirmed == 1
+        end.connection.close()
+        assert end.settle().in_doubt == 0
+
+
 def test_what_a_scenario_raises_is_an_error_of_that_call(tmp_path: Path) -> None:
     path = tmp_path / "bad.py"
     path.write_text("def scenario(client):\n    raise KeyError('so')")
@@ -398,6 +434,41 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, processes: str) -> None:
 # -- processes ------------------------------------------------------------------------------------------
 
 
+FIRST_MASKS = """
+import multiprocessing
+from pathlib import Path
+from wsclient.load import Plan
+from wsclient.load.messages import Share
+from wsclient.load.processes import ProcessHost
+
+if __name__ == "__main__":
+    plan = Plan(url="ws://localhost:1/", connections=2, processes=2, messages=2)
+    shares = [Share(plan=plan, index=index, connections=(index,), nonce="abcd", lines=()) for index in (0, 1)]
+    host = ProcessHost(shares)
+    host.begin()
+    for child in multiprocessing.active_children():
+        mask = Path(f"/proc/{child.pid}/status").read_text().partition("SigBlk:")[2].split()[0]
+        print(bool(int(mask, 16) & 1 << 1))  # the bit of SIGINT
+    host.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_ctrl_c_does_not_reach_processes_that_are_starting(tmp_path: Path) -> None:
+    # Nor the first, before which multiprocessing starts a process of its own and unblocks signals.
+    program = tmp_path / "program.py"
+    program.write_text(FIRST_MASKS)
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\nTrue\n", "")
+
+
 def test_processes_share_the_work(echo_server: str) -> None:
     result = run(Plan(url=echo_server, connections=3, workers=2, processes=2, messages=60, rate=300))
     account = balanced(result)
@@ -437,6 +508,23 @@ def test_a_scenario_that_fails_in_a_process_is_an_error_of_the_run(tmp_path: Pat
     (error,) = result.errors
     assert (error.kind, error.count) == ("ProcessEnded", 2)
     assert "no data here" in error.first
+
+
+# -- open connections --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_connections_that_are_done_do_not_look_lost(echo_server: str, processes: int) -> None:
+    plan = Plan(url=echo_server, connections=4, messages=60, rate=400, processes=processes)
+    result = run(plan)
+    balanced(result)
+    assert [second.open_connections for second in result.seconds] == [4] * len(result.seconds)
+
+
+def test_connections_that_are_lost_are_seen_to_be() -> None:
+    with serve(_end_at_tenth) as server:
+        result = run(Plan(url=server.url, connections=2, messages=1000, rate=500))
+    assert result.seconds[-1].open_connections == 0
 
 
 # -- memory -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
     FAILED = 1  # not everything was confirmed, too few messages came, a threshold was passed, findings
     USAGE = 2  # an option, an argument or a file that is wrong
     UNREACHABLE = 3  # the connection could not be opened
-    LOST = 4  # the connection was closed abnormally
+    LOST = 4  # the connection was closed abnormally; in a load run: all of them, before its end
     INTERRUPTED = 130  # Ctrl-C
 
 

@@ -139,4 +139,9 @@ def _status(plan: Plan, result: Result, verdicts: Sequence[Verdict]) -> ExitCode
         return ExitCode.UNREACHABLE
     if problems or not all(verdict.passed for verdict in verdicts):
         return ExitCode.FAILED
-    return ExitCode.INTERRUPTED if result.interrupted else ExitCode.OK
+    if result.interrupted:
+        return ExitCode.INTERRUPTED
+    if not any(second.open_connections for second in result.seconds[-1:]):
+        note("every connection was lost")
+        return ExitCode.LOST
+    return ExitCode.OK

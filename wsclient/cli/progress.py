@@ -75,6 +75,7 @@ def summary(result: Result, verdicts: Sequence[Verdict]) -> Iterator[str]:
     """The whole run, in a few lines."""
     yield intent(result.plan)
     yield from outcome(result)
+    yield from (f"warning: {warning}" for warning in result.warnings)
     for verdict in verdicts:
         limit, value = limit_and_value(verdict)
         yield f"{'passed' if verdict.passed else 'FAILED'}: {verdict.text} (limit {limit}, found {value})"

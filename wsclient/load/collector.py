@@ -116,7 +116,12 @@ class Collector:
         self._seconds[tick.second] = moment.second
         for second in [second for second in self._moments if second < tick.second - _KEPT]:
             del self._moments[second]
-        return moment.second if moment.reports == self._processes - len(self._died) else None
+        return self._with_done(moment.second) if moment.reports == self._working(tick.second) else None
+
+    def _working(self, second: int) -> int:
+        # Processes that report that second.
+        done = sum(self._last[process].second < second for process in self._finals if process in self._last)
+        return self._processes - len(self._died) - done
 
     # -- what comes of it -----------------------------------------------------------------------------
 
@@ -203,7 +208,14 @@ class Collector:
     def seconds(self) -> tuple[Second, ...]:
         """The run second by second, without holes."""
         last = max(self._seconds, default=-1)
-        return tuple(self._seconds.get(at, Second(second=at)) for at in range(last + 1))
+        seconds = (self._seconds.get(at, Second(second=at)) for at in range(last + 1))
+        return tuple(map(self._with_done, seconds))
+
+    def _with_done(self, second: Second) -> Second:
+        # A process that was done in an earlier second than others tells nothing of the later ones.
+        done = (self._last[process] for process in self._finals if process in self._last)
+        opened = sum(tick.open_connections for tick in done if tick.second < second.second)
+        return replace(second, open_connections=second.open_connections + opened)
 
 
 def _busiest_mean(seconds: Mapping[int, Second]) -> float:

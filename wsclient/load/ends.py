@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from wsclient import ClosedBy, Connection, Credentials, State, WSClientError
@@ -236,9 +237,11 @@ class ScenarioEnd:
     def confirm(self, timeout: float) -> bool:
         """See ``End``."""
         self._note_loss()
-        sent = self.connection.stats().messages_sent + self.connection.queued_messages
+        deadline = monotonic() + timeout
         with contextlib.suppress(WSClientError):
-            self.connection.confirm(timeout)
+            self.connection.flush(timeout)  # what is being written is in no counter
+            sent = self.connection.stats().messages_sent
+            self.connection.confirm(max(deadline - monotonic(), 0.0))
             self._traffic.confirmed(sent)
             return True
         return False

@@ -59,12 +59,13 @@ class Line:
         self.attempted = False
         self.opened = False
         self.stopped_at: float | None = None  # when its last worker ended
+        self._is_done = False  # with the connection open to the end
         self.account: Account | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection is open now."""
-        return self.end.connection.state is State.OPEN
+        """Whether the connection is open now, or was when it was done: a fall shows those that were lost."""
+        return self._is_done or self.end.connection.state is State.OPEN
 
     def look_after(self, patience: float) -> None:
         """Have what was sent confirmed, in ``patience`` seconds, and give up answers that are overdue.
@@ -136,7 +137,7 @@ class Line:
     def _step(self, step: Callable[[], None]) -> bool:
         try:
             step()
-        except Exception as error:  # a scenario's setup or teardown
+        except (Exception, SystemExit) as error:  # a scenario's setup or teardown
             self._recorder.exception(error)
             return False
         return True
@@ -155,5 +156,6 @@ class Line:
         if self.opened:
             if is_alive(self.end.connection):
                 self.end.confirm(max(self._patience(), _HURRY))
+            self._is_done = self.is_open
             self.end.connection.close(timeout=_CLOSE)
         self.account = self.end.settle()

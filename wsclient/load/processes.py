@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from time import monotonic
@@ -26,6 +27,7 @@ __all__ = ["Host", "ProcessHost", "ThreadHost"]
 _STOP: Constant = "stop"
 _SILENCE: Constant = 30.0  # seconds without a report after which a process counts as stuck
 _JOIN: Constant = 10.0  # seconds for a process that is done to end
+_ABORT: Constant = 1.0  # seconds for workers to see that it is over; what a scenario waits for is its affair
 
 
 class Host(Protocol):
@@ -88,8 +90,7 @@ class ThreadHost:
             self._crew.abort()
             if not self._start.done():
                 self._start.set_result(monotonic())
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN)
+            self._thread.join(_ABORT)
 
 
 class ProcessHost:
@@ -220,6 +221,8 @@ def _sigint_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # Otherwise the first start of a process starts this one, and unblocks signals then.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -212,7 +212,7 @@ class Second:
         received: messages that came in it.
         errors: errors in it.
         error_kinds: ... by kind: ``(kind, count)``, only those that occurred.
-        open_connections: at its end.
+        open_connections: at its end; those that were done, and open until then, among them.
         samples: latencies measured in it; the four times are ``None`` when 0.
         p50, p90, p99, maximum: of these, in seconds.
         cpu: share of one core that the busiest process of the generator used: near 1.0 it is the bottleneck,

@@ -10,7 +10,7 @@
     def teardown(client): ...          # optional: once for each connection, after its last call
 
 ``client`` is the ``wsclient.testing.TestClient`` of the connection, shared by its workers; it remembers the
-last 10,000 messages. What ``scenario`` raises is an error of that call; the next call comes anyway.
+last 1,000 messages. What ``scenario`` raises is an error of that call; the next call comes anyway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 
 __all__ = ["REMEMBERED", "Scenario", "load_scenario"]
 
-REMEMBERED: Final = 10_000  # messages that a client keeps: read or not, a run may last for hours
+REMEMBERED: Final = 1_000  # messages that a client keeps, read or not: a run may last for hours
 
 Step: TypeAlias = Callable[[Any], object]
 
@@ -50,7 +50,7 @@ def load_scenario(path: str) -> Scenario:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the file does
+    except (Exception, SystemExit) as error:  # whatever the file does
         raise ValueError(f"scenario: {path!r} cannot be run: {type(error).__name__}: {error}") from error
     return Scenario(
         _required(module, path), _optional(module, path, "setup"), _optional(module, path, "teardown")

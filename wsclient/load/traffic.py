@@ -240,12 +240,12 @@ class Traffic:
             return
         limit = monotonic() - self._plan.reply_timeout
         count = self._table.expire(lambda one: one.intended < limit and self._is_proven(one))
-        self._note_lost(count)
+        self._note_lost(count, f"no answer within {self._plan.reply_timeout:g} s")
 
-    def _note_lost(self, count: int) -> None:
+    def _note_lost(self, count: int, text: str) -> None:
         self._expired += count
         if count:
-            self._recorder.error("NoAnswer", f"no answer within {self._plan.reply_timeout:g} s", count)
+            self._recorder.error("NoAnswer", text, count)
 
     def _is_proven(self, waiting: Waiting) -> bool:
         return waiting.number < self._proven.numbers[waiting.worker]
@@ -328,7 +328,7 @@ class Traffic:
             self._doubtful += self._take_out(table, in_doubt)
         rest = table.waiting()
         proven = sum(map(self._is_proven, rest))
-        self._note_lost(proven)
+        self._note_lost(proven, "the connection ended before the answer came")
         lost = self._lost
         # What a lost link's ledger had no room for cannot be told from what the server lost.
         unknown = min(self._forgotten, lost)

@@ -174,7 +174,7 @@ class Player:
         self.traffic.begin_call(self.index)
         try:
             self.scenario(self.client)
-        except Exception as error:  # whatever the file does
+        except (Exception, SystemExit) as error:  # whatever the file does
             # The end of the connection is an error of that, and noted once.
             if self.clock.alive() or not isinstance(error, ConnectionClosed):
                 self.recorder.exception(error)

@@ -30,11 +30,11 @@ _MESSAGES, _REPORTS = "Messages", "Reports"
         "wsclient load --connections 20 --rate 500/s --ramp 2s --duration 5s ws://localhost:8765/",
         "wsclient load --messages 1000 --fail-if 'p99>500ms' --fail-if 'errors>0' ws://localhost:8765/",
         "wsclient load --duration 2s --report report.html --json result.json ws://localhost:8765/",
-        "wsclient load --quiet --json - --messages 100 ws://localhost:8765/ | jq .result.account",
+        "wsclient load --quiet --json - --messages 100 ws://localhost:8765/ | jq .account",
     )
     + "\n\nExit status 1: a threshold failed, or the account of messages does not balance. 3: no connection"
-    " could be opened. 130: Ctrl-C ended it early; what was measured is reported. A second Ctrl-C leaves at"
-    " once.",
+    " could be opened. 4: every connection was lost. 130: Ctrl-C ended it early; what was measured is"
+    " reported. A second Ctrl-C leaves at once.",
 )
 @option("-c", "--connections", type=int, default=1, show_default=True, help="How many, over all processes.")
 @option(

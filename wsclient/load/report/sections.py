@@ -113,7 +113,8 @@ def _state(passed: bool) -> Markup:
 def account(result: Result) -> Markup:
     """Where every message is, as sums that can be checked by eye; then what each word means."""
     rows = [_sum(result.account, whole, parts) for whole, parts in sums(result.plan)]
-    rows += [_aside(result.account, name) for name in ("late", "skipped")]
+    asides = ("late", "skipped") if expects_answers(result.plan) else ("received", "skipped")
+    rows += [_aside(result.account, name) for name in asides]
     shown = dict.fromkeys(name for whole, parts in sums(result.plan) for name in (whole, *parts))
     words = [_row(_plainly(name), element("td", ACCOUNT_WORDS[name], class_="text")) for name in shown]
     return _section(

@@ -67,7 +67,8 @@ def expects_answers(plan: PlanSummary) -> bool:
 
 def sums(plan: PlanSummary) -> Sequence[tuple[str, Sequence[str]]]:
     """Those of ``SUMS`` that must hold in a run like this."""
-    return [(whole, parts) for whole, parts in SUMS if whole != "confirmed" or expects_answers(plan)]
+    sorted_out = ("confirmed", "received")
+    return [(whole, parts) for whole, parts in SUMS if whole not in sorted_out or expects_answers(plan)]
 
 
 def limit_and_value(verdict: Verdict) -> tuple[str, str]:
@@ -99,9 +100,17 @@ def outcome(result: Result) -> Iterator[str]:
     points = ", ".join(f"p{point.percent:g} {duration(point.seconds)}" for point in latency.percentiles)
     yield f"{latency.what} of {count(latency.count)}: {points or 'none'}, max {duration(latency.maximum)}"
     yield from (_equation(account, whole, parts) for whole, parts in sums(result.plan))
-    yield from (f"error: {error.kind} x {count(error.count)}: {error.first}" for error in result.errors)
+    if not expects_answers(result.plan):
+        yield f"received {count(account.received)}"
+    yield from (
+        f"error: {error.kind} x {count(error.count)}: {_first_line(error.first)}" for error in result.errors
+    )
     if result.interrupted:
         yield "ended early"
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
 
 
 def _equation(account: Account, whole: str, parts: Sequence[str]) -> str:
