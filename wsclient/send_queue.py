@@ -356,9 +356,11 @@ class SendQueue(queue.Queue[Item]):
 
 
 def _remove_conditions(base: queue.Queue[Item]) -> None:
-    # Nobody notifies them here: get() or join() shall fail, not wait for ever.
+    # Nobody notifies them here: get() or join() shall fail, not wait for ever. Not by vars(): whose __dict__
+    # was looked at once has slower attributes for good, a fifth of the time of put.
     for condition in ("not_empty", "not_full", "all_tasks_done"):
-        vars(base).pop(condition, None)
+        if hasattr(base, condition):
+            delattr(base, condition)
 
 
 def _take_back(waiting: deque[Item], item: Item) -> bool:
