@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--rate", type=float, default=RATE, help="questions a second over all connections")
-    parser.add_argument("--folder", type=Path, default=Path("load"), help="for the reports (default: load)")
+    parser.add_argument("--folder", type=Path, default=Path("load-report"))
     chosen = parser.parse_args(arguments)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     outcome = _run(chosen)

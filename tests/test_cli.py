@@ -436,11 +436,15 @@ class TestTLS:
             ran = cli("send", server.url, stdin=b"x")
             assert (ran.status, server.received) == (3, [])
         assert "certificate is from an unknown CA" in ran.err
+        assert ran.err.endswith("; --cacert FILE names whom to trust, --insecure checks nothing\n")
 
     def test_insecure_says_so(self, cli: CommandLine) -> None:
         with serve(recorder, tls=True) as server:
             ran = cli("send", "--insecure", server.url, stdin=b"x")
-        assert ran == Ran(0, "", "wsclient: warning: --insecure: the server's certificate is not checked\n")
+            loaded = cli("load", "-q", "-n", "1", "--expect", "none", "--insecure", server.url)
+        said = "wsclient: warning: --insecure: the server's certificate is not checked\n"
+        assert ran == Ran(0, "", said)
+        assert (loaded.status, loaded.err) == (0, said)
 
     def test_a_client_certificate(self, cli: CommandLine, tmp_path: Path) -> None:
         authority = trustme.CA()

@@ -110,6 +110,28 @@ def test_a_server_that_is_killed_gives_a_report(
     assert found["seconds"][-1]["open_connections"] == 0
 
 
+@pytest.mark.parametrize(("limit", "status"), [("errors>0", 0), ("rate<1000000/s", 1)])
+@pytest.mark.parametrize("json_to", ["-", "r.json"])
+def test_nobody_reads_what_it_prints(tmp_path: Path, limit: str, status: int, json_to: str) -> None:
+    command = [sys.executable, "-m", "wsclient", "load", "-q", "-n", "5", "--fail-if", limit]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with serve(echo) as server:
+        done = subprocess.run(
+            [*command, "--json", json_to, "--csv", "r.csv", server.url],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=BOUND,
+            check=False,
+        )
+    os.close(writer)
+    assert done.returncode == status
+    assert b"Error" not in done.stderr
+    assert (tmp_path / "r.csv").read_text().startswith("second,")
+
+
 # -- scenario files ---------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,13 @@ def test_every_message_is_answered(echo_server: str, given: dict[str, Any]) -> N
     assert not result.interrupted
 
 
+def test_nothing_is_sent_before_the_start(echo_server: str) -> None:
+    # So few that they would all be: the rates are over the time from the start.
+    result = run(Plan(url=echo_server, messages=3))
+    assert 0 < result.elapsed < WAIT
+    assert result.sent_rate == 3 / result.elapsed
+
+
 def test_without_answers_messages_are_confirmed(echo_server: str) -> None:
     with serve(recorder) as server:
         result = run(Plan(url=server.url, messages=500, workers=3, connections=2, expect=Expect.NONE))

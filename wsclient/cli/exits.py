@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ssl
 
 from wsclient import ConnectionClosed, HandshakeError, WSClientError
 
@@ -33,11 +34,14 @@ class Failure(Exception):
 def failure_of(error: WSClientError) -> Failure:
     """What an error of a connection means for the command that ran into it."""
     if isinstance(error, HandshakeError):
-        return Failure(f"could not connect: {error}", ExitCode.UNREACHABLE)
+        hint = _MISTRUST if isinstance(error.__cause__, ssl.SSLCertVerificationError) else ""
+        return Failure(f"could not connect: {error}{hint}", ExitCode.UNREACHABLE)
     if isinstance(error, ConnectionClosed) and error.code not in NORMAL_CODES:
         return Failure(str(error), ExitCode.LOST)
     return Failure(str(error), ExitCode.FAILED)
 
+
+_MISTRUST = "; --cacert FILE names whom to trust, --insecure checks nothing"
 
 # How the library names it, and how it is typed, where these differ by more than the dashes.
 _TYPED = (

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from wsclient.cli.display import visible
 from wsclient.cli.exits import ExitCode, Failure, option_fault
 from wsclient.cli.live import watching
-from wsclient.cli.output import note
+from wsclient.cli.output import ignore_broken_pipe, note
 from wsclient.cli.progress import summary
 from wsclient.load.measure import require_histograms
 from wsclient.load.plan import Plan
@@ -80,7 +81,7 @@ def _written(option: str, path: str, make: Callable[[], str]) -> str | None:
         else:
             Path(path).write_text(make(), encoding="utf-8")
     except BrokenPipeError:
-        raise
+        ignore_broken_pipe()
     except OSError as error:
         return f"{option}: {path}: {error.strerror}"
     return None
@@ -95,11 +96,18 @@ def load_with(plan: Plan, thresholds: Sequence[Threshold], reports: Reports, qui
     """
     result = _run(plan, quiet)
     verdicts = judge(thresholds, result)
-    stream = sys.stderr if reports.take_stdout else sys.stdout
-    for line in summary(result, verdicts):
-        print(visible(line), file=stream, flush=True)
+    _show(summary(result, verdicts), sys.stderr if reports.take_stdout else sys.stdout)
     reports.write(result, verdicts)
     return _status(plan, result, verdicts)
+
+
+def _show(lines: Iterator[str], stream: TextIO) -> None:
+    try:
+        for line in lines:
+            print(visible(line), file=stream, flush=True)
+    except BrokenPipeError:  # who reads has what was wanted; reports and exit status are still to come
+        if stream is sys.stdout:
+            ignore_broken_pipe()
 
 
 def _run(plan: Plan, quiet: bool) -> Result:
@@ -136,6 +144,7 @@ def _status(plan: Plan, result: Result, verdicts: Sequence[Verdict]) -> ExitCode
     for problem in problems:
         note(f"the account does not balance: {problem}")
     if result.setup.attempted and not result.setup.opened:
+        note("could not connect")
         return ExitCode.UNREACHABLE
     if problems or not all(verdict.passed for verdict in verdicts):
         return ExitCode.FAILED

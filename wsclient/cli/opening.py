@@ -10,7 +10,7 @@ from typing import Any
 from wsclient import Connection, ConnectionClosed, Disconnect, HandshakeError, WSClientError
 from wsclient.cli.exits import failure_of, option_fault
 from wsclient.cli.output import note
-from wsclient.cli.settings import Settings
+from wsclient.cli.settings import INSECURE, Settings
 from wsclient.cli.trace import Trace
 
 __all__ = ["opened", "patiently", "silence_the_log"]
@@ -37,7 +37,7 @@ def opened(
     """
     connection = _made(settings, trace, tell, callbacks)
     if settings.insecure:
-        tell("warning: --insecure: the server's certificate is not checked")
+        tell(INSECURE)
     trace.opening(settings, connection)
     try:
         connection.open()

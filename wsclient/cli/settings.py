@@ -9,11 +9,13 @@ from typing import Any
 from wsclient import Credentials, Reconnect
 from wsclient.cli.exits import ExitCode, Failure
 
-__all__ = ["MAX_MESSAGE", "Settings"]
+__all__ = ["INSECURE", "MAX_MESSAGE", "Settings"]
 
 MAX_MESSAGE = 16 * 1024 * 1024
 # Less than the library's own: what is queued at the end of a command is what it has to wait for.
 _QUEUED_BYTES = 4 * 1024 * 1024
+
+INSECURE = "warning: --insecure: the server's certificate is not checked"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ class Line:
         self._recorder.setups.append(monotonic() - began)
 
     def _work(self) -> None:
-        if self._step(self.end.begin) and self._control.wait_started():
+        if self._step(self.end.begin) and self._wait_for_start():
             first, *others = self.end.runs(self._control)
             threads = [
                 threading.Thread(target=self._run, args=(run,), name="wsclient-load-worker", daemon=True)
@@ -127,6 +127,9 @@ class Line:
         self.stopped_at = monotonic()
         self._wait_for_answers()
         self._step(self.end.finish)
+
+    def _wait_for_start(self) -> bool:
+        return self._control.wait_started() and self._control.sleep_until(self._control.start_time)
 
     def _run(self, run: Callable[[], None]) -> None:
         try:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsclient.cli.exits import ExitCode, Failure, option_fault
+from wsclient.cli.output import note
 from wsclient.cli.params import RATE, REPORT, SECONDS, SIZE, Command, connection_options, examples, option
-from wsclient.cli.settings import Settings
+from wsclient.cli.settings import INSECURE, Settings
 
 if TYPE_CHECKING:
     from wsclient.load.plan import Plan
@@ -124,6 +125,8 @@ def load(settings: Settings, conditions: tuple[str, ...], quiet: bool, **given: 
     reports = Reports(**{name: given.pop(name) for name in ("json", "csv", "junit", "html")})
     plan, thresholds = _plan(settings, given), _thresholds(conditions)
     reports.check()
+    if settings.insecure:
+        note(INSECURE)
     return load_with(plan, thresholds, reports, quiet)
 
 
