@@ -106,6 +106,7 @@ def test_a_server_that_is_killed_gives_a_report(
     assert account["written"] == account["confirmed"] + account["in_doubt"]
     # The hub answers nothing but its complaints: what it has read and not answered is lost, too.
     assert {error["kind"] for error in found["errors"]} <= {"ConnectionClosed", "NoAnswer"}
+    assert "warning: 10 of 10 connections were lost before the end" in text
     assert found["seconds"][0]["open_connections"] == 10
     assert found["seconds"][-1]["open_connections"] == 0
 

@@ -33,7 +33,7 @@ def generator_remarks(
             " latencies of that size are its own"
         )
     if latency.overflowed:
-        yield f"{latency.overflowed} latencies were over an hour and count as an hour"
+        yield f"{latency.overflowed:,} latencies were over an hour and count as an hour"
 
 
 def _advice(processes: int, cores: int) -> str:
@@ -46,7 +46,7 @@ def rate_remarks(plan: Plan, seconds: Sequence[Second], account: Account, elapse
         return
     if account.skipped:
         yield (
-            f"{account.skipped} messages were due and never sent: the connection was gone, or time was over"
+            f"{account.skipped:,} messages were due and never sent: the connection was gone, or time was over"
         )
     steady = seconds[int(plan.ramp) + 1 : int(elapsed)]
     if steady and plan.scenario is None:
@@ -55,12 +55,15 @@ def rate_remarks(plan: Plan, seconds: Sequence[Second], account: Account, elapse
             yield f"the rate was not reached: {rate:,.1f}/s of {plan.total_rate:,.1f}/s after the ramp"
 
 
-def connection_remarks(plan: Plan, setup: SetUp) -> Iterator[str]:
-    """Whether all connections came to be."""
+def connection_remarks(plan: Plan, setup: SetUp, seconds: Sequence[Second]) -> Iterator[str]:
+    """Whether all connections came to be, and stayed to the end."""
     if setup.failed:
-        yield f"{setup.failed} of {plan.connections} connections could not be opened"
+        yield f"{setup.failed:,} of {plan.connections:,} connections could not be opened"
     elif setup.attempted < plan.connections:
-        yield f"only {setup.attempted} of {plan.connections} connections were tried"
+        yield f"only {setup.attempted:,} of {plan.connections:,} connections were tried"
+    lost = setup.opened - sum(second.open_connections for second in seconds[-1:])
+    if lost > 0:
+        yield f"{lost:,} of {setup.opened:,} connections were lost before the end"
 
 
 def account_remarks(plan: Plan, account: Account) -> Iterator[str]:
@@ -68,12 +71,12 @@ def account_remarks(plan: Plan, account: Account) -> Iterator[str]:
     for problem in account.problems(answers=plan.answers):
         yield f"the account does not balance: {problem}; please report this"
     if account.lost:
-        yield f"{account.lost} messages were lost: the server has read them, and did not answer in time"
+        yield f"{account.lost:,} messages were lost: the server has read them, and did not answer in time"
     if account.in_doubt:
-        yield f"{account.in_doubt} messages are in doubt: written, and the connection was gone then"
+        yield f"{account.in_doubt:,} messages are in doubt: written, and the connection was gone then"
     if account.unsent:
-        yield f"{account.unsent} messages were accepted and not written: the connection was gone"
+        yield f"{account.unsent:,} messages were accepted and not written: the connection was gone"
     if account.duplicated:
-        yield f"{account.duplicated} answers came twice"
+        yield f"{account.duplicated:,} answers came twice"
     if plan.expect is Expect.ECHO and plan.answers and account.received and not account.answered:
         yield "nothing that came is what was sent: is this an echo server?"

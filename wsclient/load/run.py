@@ -138,7 +138,7 @@ class _Run:
         elapsed, seconds, latency = collector.stopped, collector.seconds(), self._latency()
         setup, resources = collector.setup(), collector.resources()
         warnings = (
-            *connection_remarks(plan, setup),
+            *connection_remarks(plan, setup, seconds),
             *generator_remarks(
                 seconds[: max(math.ceil(elapsed), 1)],
                 *(resources, latency),
