@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from conftest import HOST
 
-from wsclient import Credentials, Reconnect
+from wsclient import Connection, Credentials, Reconnect
 from wsclient.load import TLS, Account, Expect, Plan, Progress, Result, run
 from wsclient.load.ends import ScenarioEnd
+from wsclient.load.payload import maker_of
 from wsclient.load.recorder import Recorder
 from wsclient.load.scenario import load_scenario
+from wsclient.load.traffic import Traffic
 from wsclient.testing import (
     FaultServer,
     ServerConnection,
@@ -31,6 +33,7 @@ from wsclient.testing import (
     recorder,
     reset,
     serve,
+    stall,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -272,6 +275,29 @@ def test_with_reconnect_it_goes_on(expect: str, delivery: str) -> None:
     assert account.answered >= 50 or expect == "none"
     assert {error.kind for error in result.errors} >= {"Disconnected"}
     assert account.in_doubt == 0 or delivery == "at_most_once"
+
+
+@pytest.mark.parametrize("expect", [Expect.NONE, Expect.ECHO])
+def test_what_nobody_remembers_at_the_end_is_in_doubt(expect: Expect) -> None:
+    # Written, more than max_in_doubt_bytes has room for, and the connection is gone: nothing says it arrived.
+    plan = Plan(url="ws://localhost", messages=50, expect=expect, options={"reconnect": True})
+    traffic = Traffic(plan, "prefix", Recorder())
+    make = maker_of(plan, "abcd", 0, 0, ())
+    with FaultServer(accept_upgrade(), stall()) as server:
+        options = {"on_message": traffic.on_message, "on_disconnect": traffic.on_disconnect}
+        connection = Connection(server.url, reconnect=True, max_in_doubt_bytes=1000, **options)
+        connection.open()
+        for number in range(50):
+            if plan.answers:
+                assert traffic.send(connection, 0, number, make(number), 0.0, None)
+            else:
+                assert traffic.send_only(connection, 0, number, make(number), None)
+            connection.flush()  # each its own batch: they are forgotten by the batch
+        connection.abort()
+        account = traffic.settle(connection)
+    assert connection.stats().forgotten_messages > 0
+    assert account.problems(answers=plan.answers) == ()
+    assert (account.written, account.confirmed, account.in_doubt) == (50, 0, 50)
 
 
 # -- scenarios ------------------------------------------------------------------------------------------

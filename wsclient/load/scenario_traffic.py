@@ -30,7 +30,7 @@ class ScenarioTraffic:
     def on_disconnect(self, _: Connection, reason: Disconnect) -> None:
         """Callback of the connection, with ``reconnect``."""
         self._recorder.error("Disconnected", f"{reason.kind.value}: {reason.text}")
-        self._doubtful += len(reason.in_doubt) + reason.forgotten
+        self._doubtful += len(reason.in_doubt)
 
     def confirmed(self, messages: int) -> None:
         """The server has processed so many."""
@@ -39,7 +39,8 @@ class ScenarioTraffic:
     def account(self, connection: Connection) -> Account:
         """How it stands."""
         stats, unsent = connection.stats(), len(connection.unsent)
-        doubtful = min(self._doubtful + len(connection.in_doubt), stats.messages_sent)
+        in_doubt = self._doubtful + len(connection.in_doubt) + stats.forgotten_messages
+        doubtful = min(in_doubt, stats.messages_sent)
         confirmed = min(self._proven, stats.messages_sent - doubtful)
         return Account(
             attempted=stats.messages_sent + unsent,

@@ -81,7 +81,6 @@ class Traffic:
         self._duplicated = 0
         self._unexpected = 0
         self._doubtful = 0
-        self._forgotten = 0
         self._cut_off = 0
         # The thread that confirms: see Line.look_after.
         self._proven = Marks((0,) * plan.workers, 0)
@@ -198,9 +197,8 @@ class Traffic:
         if isinstance(self._table, InOrder):
             self._give_up_written(self._table, connection.stats())
         elif self._table is None:
-            self._doubtful += len(reason.in_doubt) + reason.forgotten
+            self._doubtful += len(reason.in_doubt)
         else:
-            self._forgotten += reason.forgotten
             self._doubtful += self._take_out(self._table, reason.in_doubt)
 
     def _give_up_written(self, table: InOrder, stats: Stats) -> None:
@@ -289,11 +287,12 @@ class Traffic:
     def settle(self, connection: Connection) -> Account:
         """The account, once the connection is closed and all workers have ended. Once only."""
         unsent, in_doubt = connection.unsent, connection.in_doubt
+        forgotten = connection.stats().forgotten_messages
         if self._table is None:
-            confirmed, doubtful = self._settle_unanswered(len(unsent), len(in_doubt))
+            confirmed, doubtful = self._settle_unanswered(len(unsent), len(in_doubt) + forgotten)
             answered = lost = 0
         else:
-            answered, lost, doubtful = self._settle_answered(self._table, unsent, in_doubt)
+            answered, lost, doubtful = self._settle_answered(self._table, unsent, in_doubt, forgotten)
             confirmed = answered + lost
         return Account(
             attempted=sum(self._attempted),
@@ -321,7 +320,7 @@ class Traffic:
         return confirmed, written - confirmed
 
     def _settle_answered(
-        self, table: Table, unsent: tuple[Message, ...], in_doubt: tuple[Message, ...]
+        self, table: Table, unsent: tuple[Message, ...], in_doubt: tuple[Message, ...], forgotten: int
     ) -> tuple[int, int, int]:
         self._take_out(table, tuple(reversed(unsent)))
         if not isinstance(table, InOrder):  # for which what is not proven says the same
@@ -331,7 +330,7 @@ class Traffic:
         self._note_lost(proven, "the connection ended before the answer came")
         lost = self._lost
         # What a lost link's ledger had no room for cannot be told from what the server lost.
-        unknown = min(self._forgotten, lost)
+        unknown = min(forgotten, lost)
         return self._answered + self._late, lost - unknown, self._doubtful + unknown + len(rest) - proven
 
 
