@@ -30,10 +30,12 @@ from wsclient.testing import (
     counter,
     echo,
     read_messages,
+    read_until_close,
     recorder,
     reset,
     serve,
     stall,
+    wait,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -341,18 +343,12 @@ def test_what_is_being_written_when_it_is_confirmed_is_confirmed(tmp_path: Path)
     # The writer has taken it out of the queue, and has not counted it yet.
     path = tmp_path / "talk.py"
     path.write_text("def scenario(client): ...")
-    size, go = 15 * 2**20, threading.Event()
-
-    def handle(connection: ServerConnection) -> None:
-        go.wait(WAIT)
-        for _ in connection:
-            pass
-
-    with serve(handle) as server:
+    go = threading.Event()
+    with FaultServer(accept_upgrade(), wait(go), read_until_close()) as server:
         plan = Plan(url=server.url, scenario=str(path), messages=1)
         end = ScenarioEnd(plan, 0, load_scenario(str(path)), Recorder())
         end.open()
-        end.connection.send(b"x" * size)
+        end.connection.send(bytes(15 * 2**20))  # more than the sockets take
         _until(lambda: end.connection.queued_messages == 0)
         assert end.connection.stats().messages_sent == 0
         go.set()
