@@ -243,12 +243,12 @@ class Front:
         if self._lane.holds(source):
             return self.drop()
         behind: list[Item] = []
-        for lane in self._lanes.get(Lane.AHEAD), self._lanes.get(Lane.AGAIN), self._waiting:
-            kept = _pop_all(lane) if lane else []
+        lanes = (self._lanes[lane] for lane in (Lane.AHEAD, Lane.AGAIN) if lane in self._lanes)
+        for lane in *lanes, self._waiting:
+            kept = _pop_all(lane)
             place = kept.index(source.item) if source.item in kept else len(kept)
             cut = 0 if behind else place
-            if lane:
-                lane.extendleft(reversed(kept[:cut]))
+            lane.extendleft(reversed(kept[:cut]))
             behind += kept[cut:]
         self._lanes.tidy(Lane.AHEAD)
         self._lanes.tidy(Lane.AGAIN)
