@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace) -> Outcome:
     with ExitStack() as stack:
-        hub = stack.enter_context(running("examples.classroom.hub"))
+        hub = stack.enter_context(running("examples.classroom.hub", "--with-parent"))
         stack.enter_context(running("examples.classroom.instructor", hub))
         command = _command(hub, chosen)
-        with subprocess.Popen(command, cwd=ROOT) as load:
-            memory = list(_memory(load))
+        memory: list[int] = []
+        with subprocess.Popen(command, cwd=ROOT) as load, suppress(KeyboardInterrupt):
+            memory.extend(_memory(load))  # Ctrl-C is for the command, too: it ends early, with its reports
         account = json.loads((chosen.folder / "load.json").read_text(encoding="utf-8"))["account"]
         return Outcome(load.returncode, account, _heard(hub), memory)
 
@@ -86,7 +87,14 @@ def _run(chosen: argparse.Namespace) -> Outcome:
 def running(module: str, *arguments: str) -> Iterator[str]:
     """A program in a process of its own, until the end of the ``with``: the first line that it prints."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is not for it
+    ) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
