@@ -62,8 +62,16 @@ class Schedule:
         else:
             position = (time - self.growth / 2) / self.interval
         # A message is due at every whole number + phase below position.
-        due = max(math.ceil(position - self.phase - 1e-9), 0)
+        due = self._corrected(max(math.ceil(position - self.phase), 0), min(until, self.end))
         return due if self.quota is None else min(due, self.quota)
+
+    def _corrected(self, count: int, limit: float) -> int:
+        # By what workers go by: rounding may have put a message on the other side of the limit.
+        while count > 0 and self.due(count - 1) >= limit:
+            count -= 1
+        while self.due(count) < limit:
+            count += 1
+        return count
 
 
 def schedule_of(plan: Plan, connection: int, worker: int) -> Schedule:
