@@ -2,8 +2,8 @@
 # needed once. Settings:
 #   PYTHON=python3.12         which interpreter; a change rebuilds the virtual environment
 #   VENV=.venv                where the virtual environment goes
-#   SECONDS=60                how long to fuzz (60 unless told), or to soak (600)
-#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS, SOAK_ARGS    passed on
+#   SECONDS=60                how long to fuzz (60 unless told), to soak (600), or to load (300)
+#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS, SOAK_ARGS, LOAD_ARGS    passed on
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,7 @@ BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 NETNS_ARGS ?=
 SOAK_ARGS ?=
+LOAD_ARGS ?=
 SECONDS ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -26,7 +27,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns soak
+.PHONY: help setup demo test check lint types coverage format load bench bench-load proxies stress clean conformance conformance-all fuzz reliability netns soak
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -91,9 +92,15 @@ netns: $(READY) ## loss, delay and a pulled cable between two network namespaces
 	@$(RUN) -m tests.reliability loss --hold $(NETNS_ARGS)
 	@$(RUN) -m tests.reliability unplug --hold $(NETNS_ARGS)
 
+load: $(READY) ## wsclient load against the classroom's hub for SECONDS=300: accounts, memory, report
+	@$(RUN) -m benchmarks.classroom_load --seconds $(or $(SECONDS),300) $(LOAD_ARGS)
+
+bench-load: $(READY) ## how much load one process can generate, compared with other generators; prints a table
+	@$(RUN) -m benchmarks.load_generators $(BENCH_ARGS)
+
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz load-report
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two steps, so that a changed setup.cfg installs into the environment that is there: it may be the active one.

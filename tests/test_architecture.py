@@ -70,7 +70,15 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"check", "testing"})
+ON_TOP = frozenset({"__main__", "check", "cli", "load", "locust", "testing"})
+# What they import of each other; everything else of theirs goes through the package itself.
+ARROWS_ON_TOP: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "__main__": frozenset({"cli"}),
+        "cli": frozenset({"check", "load"}),
+        "load": frozenset({"testing"}),
+    }
+)
 
 PURE = frozenset({"_version", "exceptions", "frames", "deflate", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(
@@ -88,7 +96,24 @@ ONLY_IMPORTER: Mapping[str, str] = MappingProxyType(
     }
 )
 CALLABLES_ONLY = frozenset({"writer", "reader"})  # they take plain callables and never know a Connection
-NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", "socksio", f"{PACKAGE}.testing"})
+NOT_AT_IMPORT = frozenset(
+    {
+        "asyncio",
+        "click",
+        "gevent",
+        "hdrh",
+        "locust",
+        "matplotlib",
+        "numpy",
+        "prompt_toolkit",
+        "pytest",
+        "rich",
+        "socksio",
+        f"{PACKAGE}.cli",
+        f"{PACKAGE}.load",
+        f"{PACKAGE}.testing",
+    }
+)
 
 FUNCTION_LINES = 60
 CLASS_LINES = 300
@@ -201,7 +226,7 @@ def arrows_point_one_way(module: Module) -> list[str]:
 
 def _arrow_is_allowed(room: str, found: Import) -> bool:
     if room in ON_TOP:
-        return found.room in {room, "__init__"}
+        return found.room in {room, "__init__"} | ARROWS_ON_TOP.get(room, frozenset())
     return room not in ROOMS or found.room in ROOMS[: ROOMS.index(room)]
 
 
@@ -311,7 +336,13 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (arrows_point_one_way, "connection", "from wsclient.testing import FaultServer"),
     (arrows_point_one_way, "__init__", "from .testing import FaultServer"),
     (arrows_point_one_way, "testing.faults", "from wsclient.transport import Transport"),
+    (arrows_point_one_way, "testing.faults", "from wsclient.load import run"),
+    (arrows_point_one_way, "load.run", "from wsclient.connection import Connection"),
     (arrows_point_one_way, "testing.faults", "from ..transport import Transport"),
+    (arrows_point_one_way, "cli.app", "from wsclient.transport import Transport"),
+    (arrows_point_one_way, "cli.app", "from wsclient.testing import TestClient"),
+    (arrows_point_one_way, "load.run", "from wsclient.cli import main"),
+    (arrows_point_one_way, "connection", "from wsclient.cli import main"),
     (is_pure, "frames", "import socket"),
     (is_pure, "options", "def f():\n    from time import monotonic"),
     (is_pure, "protocol", "import concurrent\nimport threading as t"),
@@ -342,6 +373,7 @@ GOOD: tuple[tuple[str, str], ...] = (
         "__init__",
         "from .connection import Connection\nfrom wsclient.options import Options\n__all__ = ['connect']",
     ),
+    ("load.ends", "from wsclient.testing import TestClient\nfrom wsclient.load.plan import Plan"),
     ("testing.faults", "import socket\nfrom wsclient import Connection\nfrom .scripts import Step"),
     ("frames", "NAMES = ('a', 'b')\nCODES = MappingProxyType({1: 'a'})\nSMALL = frozenset({1})"),
     ("frames", "def f():\n    found = []\n    return found\nclass C:\n    x: int = 1"),

@@ -2,25 +2,40 @@
 
 Every ``python`` block runs as it stands, in a Python of its own with warnings as errors, after its server
 ``ws://localhost:8765`` was replaced by the URL of a real echo server. What the ``console`` blocks call must
-exist. Anything else belongs in a block of another kind, such as ``text``.
+exist; those that call ``wsclient`` run too, and what they show must come out, times aside. Where one shows a
+prompt (lines that begin with ``> ``) it is typed in a terminal. Anything else belongs in a block of another
+kind, such as ``text``.
 """
 
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from terminals import Terminal, terminal
+
+from wsclient.testing import ServerConnection, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = "ws://localhost:8765"
+FEED = "ws://localhost:8766"  # sends two prices
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
+# What ``import locust`` alone makes Python 3.10 write when it ends, with gevent 25.9.
+GEVENT_AT_EXIT = re.compile(
+    r"^Exception ignored in: .*\n(?:(?: .*|Traceback .*)\n)+RuntimeError: greenlet is being finalized\n",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ def _run(program: str, url: str) -> subprocess.CompletedProcess[str]:
 def test_python_block_runs(block: str, echo_server: str) -> None:
     done = _run(block, echo_server)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert GEVENT_AT_EXIT.sub("", done.stderr) == ""
 
 
 def test_a_block_that_fails_is_noticed(echo_server: str) -> None:
@@ -75,6 +90,136 @@ def test_a_block_gets_its_server(echo_server: str) -> None:
         f"from websockets.sync.client import connect\nwith connect('{SERVER}/') as peer:\n    peer.send('hi')"
     )
     assert _run(f"{program}\n    print(peer.recv())", echo_server).stdout == "hi\n"
+
+
+# What is typed at a shell.
+
+
+def _console_blocks() -> list[tuple[str, str]]:
+    blocks = [block for document in _documents() for block in document.blocks("console")]
+    return [
+        (place, text) for place, text in blocks if re.search(r"^\$ (.*[| (])?wsclient ", text, re.MULTILINE)
+    ]
+
+
+def _is_conversation(block: str) -> bool:
+    return re.search("^> ", block, re.MULTILINE) is not None
+
+
+CONSOLES = [pytest.param(text, id=place) for place, text in _console_blocks() if not _is_conversation(text)]
+CONVERSATIONS = [pytest.param(text, id=place) for place, text in _console_blocks() if _is_conversation(text)]
+
+
+def _feed(connection: ServerConnection) -> None:
+    for symbol, bid in (("EURUSD", "1.10"), ("GBPUSD", "1.30")):
+        connection.send(f'{{"symbol": "{symbol}", "bid": {bid}}}')
+    for _ in connection:
+        pass
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What stands for the servers of the documents, and back."""
+
+    echo: str
+    feed: str
+
+    def real(self, text: str) -> str:
+        return text.replace(SERVER, self.echo).replace(FEED, self.feed)
+
+    def shown(self, text: str) -> str:
+        """As the documents show it, but for times and rates, and what a slow machine is told about itself."""
+        lines = text.replace(self.echo, SERVER).replace(self.feed, FEED).splitlines()
+        kept = "\n".join(line.rstrip() for line in lines if not line.startswith("warning: the generator"))
+        return re.sub(r"\d[\d.,]* ?(?:µs|ms|s|/s)\b", "<time>", kept)
+
+
+@pytest.fixture
+def servers(echo_server: str) -> Iterator[Servers]:
+    with serve(_feed) as feed:
+        yield Servers(echo_server.replace("localhost", "127.0.0.1"), feed.url)
+
+
+@pytest.fixture
+def shell_folder(tmp_path: Path) -> Path:
+    """A folder to run commands in, with a ``wsclient`` that is this one and the files that documents name."""
+    program = tmp_path / "bin" / "wsclient"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wsclient "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "picture.png").write_bytes(bytes(2048))
+    return tmp_path
+
+
+def _typed_at_a_shell(block: str, folder: Path) -> str:
+    # What the commands write, with each of them before what it writes: a block, if it is true.
+    commands = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    script = "\n".join(f"echo {shlex.quote('$ ' + command)}\n{command}" for command in commands)
+    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1\n{script}"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("block", CONSOLES)
+def test_console_block_shows_what_comes(block: str, servers: Servers, shell_folder: Path) -> None:
+    found = _typed_at_a_shell(servers.real(block), shell_folder)
+    assert servers.shown(found).splitlines() == servers.shown(block).splitlines()
+
+
+def _shows(screen: Terminal, servers: Servers, lines: list[str]) -> bool:
+    return servers.shown(screen.text) == servers.shown("\n".join(lines))
+
+
+@pytest.mark.parametrize("block", CONVERSATIONS)
+def test_conversation_goes_as_shown(block: str, servers: Servers) -> None:
+    command, *lines = servers.real(block).splitlines()
+    arguments = shlex.split(command.removeprefix("$ wsclient "))
+    expected: list[str] = []
+    with terminal(*arguments, columns=100, rows=60, NO_COLOR="1", WSCLIENT_HISTORY="") as screen:
+        for line in lines:
+            if line.startswith("> "):
+                screen.wait_until(partial(_shows, screen, servers, [*expected, ">"]), line)
+                screen.type(f"{line[2:]}\r")
+            expected.append(line)
+        assert screen.wait_ended() == 0
+        assert _shows(screen, servers, lines), screen.text
+
+
+def test_a_console_block_that_lies_is_noticed(servers: Servers, shell_folder: Path) -> None:
+    block = f"$ echo one | wsclient connect {SERVER}/\n"
+    assert servers.shown(_typed_at_a_shell(servers.real(block), shell_folder)) == f"{block}one"
+
+
+# What the help shows.
+
+
+def _brief(connection: ServerConnection) -> None:
+    for _ in range(20):
+        connection.send('{"bid": 1.10}')
+
+
+@pytest.mark.parametrize("command", ["connect", "send", "listen", "load"])
+def test_the_examples_of_the_help_work(command: str, servers: Servers, shell_folder: Path) -> None:
+    (shell_folder / "messages.txt").write_text("one\ntwo\n")
+    shown = _typed_at_a_shell(f"$ wsclient {command} --help\n", shell_folder)
+    examples = [line.strip() for line in shown.partition("Examples:")[2].splitlines()]
+    examples = [line for line in examples if re.match(r"(\w+ .*\| )?wsclient ", line)]
+    assert len(examples) >= 3
+    with serve(_brief) as brief:
+        url = brief.url if command == "listen" else servers.echo
+        for line in examples:
+            if "jq" not in line or shutil.which("jq"):
+                script = re.sub(r"\b\d+s\b", "200ms", line).replace(SERVER, url)
+                found = _typed_at_a_shell(f"$ set -o pipefail; {script}; echo status $?\n", shell_folder)
+                assert found.endswith("status 0\n"), found
 
 
 # What the documents name exists.

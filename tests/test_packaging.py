@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from wsclient._version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = ("bench", "cli", "fast", "fuzz", "locust", "socks", "test", "testing")
 SOURCES = ("setup.py", "setup.cfg", "README.md", "LICENSE", "pytest_wsclient.py")
 
 
@@ -85,4 +87,12 @@ def test_there_is_one_dependency(metadata: Message) -> None:
 
 
 def test_the_extras_exist(metadata: Message) -> None:
-    assert set(_all(metadata, "Provides-Extra")) == {"bench", "fast", "fuzz", "socks", "test", "testing"}
+    assert set(_all(metadata, "Provides-Extra")) == set(EXTRAS)
+
+
+def test_there_is_one_command(wheel: zipfile.ZipFile) -> None:
+    points = configparser.ConfigParser()
+    points.read_string(
+        next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    )
+    assert dict(points["console_scripts"]) == {"wsclient": "wsclient.cli:main"}

@@ -504,7 +504,9 @@ class SocketChannel:
 
     def __init__(self, sock: socket.socket, *, blocking: bool = _CAN_SEND_WITHOUT_WAITING) -> None:
         sock.setblocking(blocking)
+        is_emulated = blocking and not os.get_blocking(sock.fileno())
         self._sock = sock
+        self._send_now = functools.partial(_send_emulated if is_emulated else _send_now, sock)
         # Reentrant, because a signal handler may shut down while the interrupted code holds it.
         self._lock = threading.RLock()  # shutdown and close: never the one during or after the other
         self._down = False  # any thread; once True, for good
@@ -523,9 +525,9 @@ class SocketChannel:
 
     def send(self, data: memoryview, timeout: float | None) -> int:
         try:
-            return self._sock.send(data, _SEND_FLAGS)
+            return self._send_now(data)
         except BlockingIOError:
-            return _send_late(self._sock, data, timeout)
+            return _send_late(self._sock, self._send_now, data, timeout)
 
     def has_input(self) -> bool:
         return not self._down and _ready(self._sock, selectors.EVENT_READ, 0)
@@ -548,13 +550,28 @@ class SocketChannel:
             self._sock.close()
 
 
-def _send_late(sock: socket.socket, data: memoryview, timeout: float | None) -> int:
+def _send_late(
+    sock: socket.socket, send: Callable[[memoryview], int], data: memoryview, timeout: float | None
+) -> int:
     """Write what fits as soon as something fits; `TimeoutError` when nothing does within ``timeout``."""
     until = None if timeout is None else time.monotonic() + timeout
     while _ready(sock, selectors.EVENT_WRITE, None if until is None else max(0.0, until - time.monotonic())):
         with contextlib.suppress(BlockingIOError):
-            return sock.send(data, _SEND_FLAGS)
+            return send(data)
     raise TimeoutError(errno.ETIMEDOUT, f"the peer took no byte for {timeout:g} s")
+
+
+def _send_now(sock: socket.socket, data: memoryview) -> int:
+    return sock.send(data, _SEND_FLAGS)
+
+
+def _send_emulated(sock: socket.socket, data: memoryview) -> int:
+    # The reader may be waiting in this very socket and does not notice: greenlets switch in waits only.
+    sock.setblocking(False)
+    try:
+        return sock.send(data, _SEND_FLAGS)
+    finally:
+        sock.setblocking(True)
 
 
 class TlsChannel:

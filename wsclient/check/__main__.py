@@ -14,9 +14,17 @@ from wsclient.check.files import python_files
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check what the arguments say and print the findings. Returns the exit status."""
-    parser = _parser()
+_PROGRAM = "python -m wsclient.check"
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = _PROGRAM) -> int:
+    """Check what the arguments say and print the findings. Returns the exit status.
+
+    Args:
+        arguments: by default those of the process.
+        prog: what the program is called in its help.
+    """
+    parser = _parser(prog)
     asked = parser.parse_args(arguments)
     if asked.list:
         print(_listing())
@@ -72,9 +80,12 @@ def _listing() -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m wsclient.check", description="Find what goes round a wsclient Connection."
+        prog=prog,
+        description="Find what goes round a wsclient Connection.",
+        epilog=f"examples:\n  {prog} tests\n  {prog} --list\n  {prog} --strict tests src/app.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("paths", nargs="*", metavar="PATH", help="a file, or a folder of which all *.py files are checked")

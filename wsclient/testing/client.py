@@ -46,6 +46,8 @@ class TestClient:
         user_id, role, session_id: sent as query parameters of these names; the connection's credentials.
         server_url: ``ws``, ``wss``, ``http`` or ``https`` URL; the path is ``/ws`` unless it has one.
         timeout: default of every wait.
+        remember: how many of the last messages, read or not, and errors are kept; ``None``: all. Older ones
+            are neither found nor shown: for clients that live long.
         options: of ``wsclient.Connection``; ``on_message``, ``on_close``, ``on_error`` and ``credentials``
             are the client's own.
 
@@ -63,6 +65,7 @@ class TestClient:
         server_url: str,
         *,
         timeout: float = 10.0,
+        remember: int | None = None,
         **options: Any,
     ) -> None:
         for name in _OWN_OPTIONS:
@@ -72,7 +75,7 @@ class TestClient:
         self.transcript = Transcript()
         self._timeout = timeout
         self._loads: Callable[[str | bytes], Any] = options.get("json_loads", json.loads)
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(_check_remember(remember))
         self._unsent_seen = False  # the test's threads: it has looked at what was not sent
         self._connection = Connection(
             websocket_url(server_url),
@@ -329,6 +332,16 @@ class TestClient:
         if suspicion:
             lines += [f"this looks like a deadlock: {suspicion}; all threads:", thread_stacks()]
         return "\n".join(lines)
+
+
+def _check_remember(remember: object) -> int | None:
+    if remember is None:
+        return None
+    if isinstance(remember, bool) or not isinstance(remember, int):
+        raise TypeError(f"remember: must be int or None, not {type(remember).__name__}")
+    if remember < 1:
+        raise ValueError(f"remember: must be at least 1, not {remember}")
+    return remember
 
 
 def _inventory(mailbox: Mailbox) -> list[str]:

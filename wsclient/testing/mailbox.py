@@ -11,11 +11,17 @@ __all__ = ["Mailbox"]
 
 
 class Mailbox:
-    """Messages in order of arrival, each unread until it is taken. No user code under its lock."""
+    """Messages in order of arrival, each unread until it is taken. No user code under its lock.
 
-    def __init__(self) -> None:
+    Args:
+        remember: how many of the last messages, and errors, are kept; ``None``: all.
+    """
+
+    def __init__(self, remember: int | None = None) -> None:
+        self._remember = remember
         self._changed = threading.Condition()
-        self._received: list[Any] = []  # _changed: never shrinks, so that an index names a message for good
+        self._count = 0  # _changed: all messages so far; the next one's index, which names it for good
+        self._received: dict[int, Any] = {}  # _changed: by index, in order
         self._unread: dict[int, None] = {}  # _changed: indices, in order
         self._errors: list[BaseException] = []  # _changed
         self._errors_seen = 0  # _changed: how many the test has looked at
@@ -26,14 +32,20 @@ class Mailbox:
     def add(self, message: Any) -> None:
         """Put one message in."""
         with self._changed:
-            self._unread[len(self._received)] = None
-            self._received.append(message)
+            self._unread[self._count] = None
+            self._received[self._count] = message
+            self._count += 1
+            if self._remember is not None and len(self._received) > self._remember:
+                self._forget(self._count - self._remember - 1)
             self._changed.notify_all()
 
     def add_error(self, error: BaseException) -> None:
         """Keep what went wrong."""
         with self._changed:
             self._errors.append(error)
+            if self._remember is not None and len(self._errors) > self._remember:
+                del self._errors[0]
+                self._errors_seen = max(self._errors_seen - 1, 0)
             self._changed.notify_all()
 
     def close(self, code: int, reason: str) -> None:
@@ -48,7 +60,7 @@ class Mailbox:
     def received(self) -> list[Any]:
         """Every message so far, taken or not."""
         with self._changed:
-            return list(self._received)
+            return list(self._received.values())
 
     @property
     def unread(self) -> list[Any]:
@@ -108,6 +120,10 @@ class Mailbox:
                 lambda: bool(self._unread) or len(self._errors) > errors or self._end is not None, duration
             )
 
+    def _forget(self, index: int) -> None:
+        del self._received[index]
+        self._unread.pop(index, None)
+
     def _take(self, count: int) -> list[Any]:
         indices = list(self._unread)[:count]
         for index in indices:
@@ -118,14 +134,15 @@ class Mailbox:
         # Whether there is a message at index start, or one comes in time.
         with self._changed:
             remaining = max(0.0, deadline - time.monotonic())
-            self._changed.wait_for(lambda: len(self._received) > start or self._end, remaining)
-            return len(self._received) > start
+            self._changed.wait_for(lambda: self._count > start or self._end, remaining)
+            return self._count > start
 
     def _unread_from(self, start: int) -> tuple[list[tuple[int, Any]], int]:
         # The unread messages from an index on, and the index to go on from.
         with self._changed:
-            end = len(self._received)
-            return [(at, self._received[at]) for at in range(start, end) if at in self._unread], end
+            end = self._count
+            first = max(start, end - len(self._received))
+            return [(at, self._received[at]) for at in range(first, end) if at in self._unread], end
 
     def _claim(self, index: int) -> bool:
         # False when another thread took the message since it was looked at.
