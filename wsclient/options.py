@@ -515,6 +515,8 @@ class Options:
             callbacks, run in order on the reader thread or the ``callback_executor``.
         on_disconnect(conn, reason), on_reconnect(conn): callbacks, with ``reconnect``: the connection is lost
             (a ``Disconnect`` says why), and open again. What ``on_reconnect`` sends goes out before the rest.
+        on_ping(conn, payload), on_pong(conn, payload): callbacks, in order with the messages: the peer's ping, which
+            is answered without them, and any pong, asked for or not.
         on_fragment(conn, data, final): in place of ``on_message`` with ``assemble=False``: each piece of a
             message, ``str`` or ``bytes``, and whether it is the last one.
         on_dropped(conn, message): called by the sending thread for each message given up.
@@ -567,6 +569,8 @@ class Options:
     on_error: Callback | None = None
     on_disconnect: Callback | None = None
     on_reconnect: Callback | None = None
+    on_ping: Callback | None = None
+    on_pong: Callback | None = None
     on_dropped: Callback | None = None
 
     @classmethod
@@ -774,7 +778,7 @@ def _deflate(value: object) -> Deflate | None:
 
 _CALLBACKS: Final = (
     *("on_open", "on_message", "on_fragment", "on_close", "on_error"),
-    *("on_disconnect", "on_reconnect", "on_dropped"),
+    *("on_disconnect", "on_reconnect", "on_ping", "on_pong", "on_dropped"),
 )
 
 
