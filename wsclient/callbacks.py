@@ -52,7 +52,9 @@ class Callbacks:
     def any(self) -> bool:
         """Whether there is any callback at all."""
         others = self._on_open, self._on_close, self._on_error, self._on_dropped
-        return self.take_messages or any((*others, self._on_disconnect, self._on_reconnect, *self._on_control))
+        return self.take_messages or any(
+            (*others, self._on_disconnect, self._on_reconnect, *self._on_control)
+        )
 
     @property
     def _on_control(self) -> tuple[Callable[..., object] | None, ...]:

@@ -53,8 +53,7 @@ class Connection:
         self._credentials: Credentials | None = None  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
         self._put = self._session.parts.outbox.put
-        # Only where it is needed: an idle connection shall cost little.
-        self._incoming = (
+        self._incoming = (  # only where it is needed: an idle connection shall cost little
             None if self._options.assemble else Incoming(partial(receive, self._session, what="recv_stream"))
         )
 
