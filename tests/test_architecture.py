@@ -68,7 +68,7 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"check", "testing"})
+ON_TOP = frozenset({"check", "compat", "testing"})
 
 PURE = frozenset({"_version", "exceptions", "frames", "deflate", "protocol", "options"})
 IMPURE_LIBRARIES = frozenset(
@@ -86,7 +86,10 @@ ONLY_IMPORTER: Mapping[str, str] = MappingProxyType(
     }
 )
 CALLABLES_ONLY = frozenset({"writer", "reader"})  # they take plain callables and never know a Connection
-NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", "socksio", f"{PACKAGE}.testing"})
+NOT_AT_IMPORT = frozenset({"asyncio", "matplotlib", "numpy", "pytest", "socksio"}) | {
+    f"{PACKAGE}.compat",
+    f"{PACKAGE}.testing",
+}
 
 FUNCTION_LINES = 60
 CLASS_LINES = 300
@@ -308,6 +311,10 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (arrows_point_one_way, "options", "from wsclient.connection import Connection"),
     (arrows_point_one_way, "connection", "from wsclient.testing import FaultServer"),
     (arrows_point_one_way, "__init__", "from .testing import FaultServer"),
+    (arrows_point_one_way, "__init__", "from wsclient import compat"),
+    (arrows_point_one_way, "session", "from wsclient.compat.errors import NotSupported"),
+    (arrows_point_one_way, "compat.link", "from wsclient.session import Session"),
+    (arrows_point_one_way, "testing.client", "from wsclient.compat import WebSocketApp"),
     (arrows_point_one_way, "testing.faults", "from wsclient.transport import Transport"),
     (arrows_point_one_way, "testing.faults", "from ..transport import Transport"),
     (is_pure, "frames", "import socket"),

@@ -232,8 +232,8 @@ def connect_tcp(
 ) -> DialStream:
     """Connect to the first address that answers, from ``source`` if given: then only to those of its family.
 
-    ``options`` are set on each socket before it connects. Each gets an equal share of the time that is left. Raises ``OSError`` of the last address,
-    `DeadlinePassed` or `Cancelled`.
+    ``options`` are set on each socket before it connects. Each gets an equal share of the time that is left.
+    Raises ``OSError`` of the last address, `DeadlinePassed` or `Cancelled`.
     """
     if source is not None:
         addresses = [item for item in addresses if item[0] == source[0]]

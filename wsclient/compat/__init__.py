@@ -1,8 +1,8 @@
 """websocket-client's names on wsclient: ``from wsclient import compat as websocket`` is all that changes.
 
-Serialized writes, TLS that several threads may use, a close that returns; ``docs/migrating.md`` has a row for
-every public name of websocket-client: the same, different on purpose, or not supported, which is an error that
-says so. The exceptions are websocket-client's own classes, with ours as ``__cause__``.
+Serialized writes, TLS that several threads may use, a close that returns. ``docs/migrating.md`` has a row for
+every public name of websocket-client: the same, different on purpose, or not supported, which is an error
+that says so. The exceptions are websocket-client's own classes, with ours as ``__cause__``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ __all__ = [
     "warning",
 ]
 
-setReconnect = set_reconnect  # its name before 1.9
+setReconnect = set_reconnect  # noqa: N816 - its name before 1.9
 
 _RAW = "it works on the raw socket, which is wsclient's own: use WebSocket or wsclient.Connection"
 _MODULE = "import it from websocket itself, whose exceptions and frames these are"

@@ -1,4 +1,4 @@
-"""``WebSocket`` and ``create_connection``: the blocking style of websocket-client, on a ``wsclient.Connection``."""
+"""``WebSocket`` and ``create_connection``: websocket-client's blocking style, on ``wsclient.Connection``."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class WebSocket:
         """Connect. Raises websocket-client's exceptions; ``NotSupported`` for what cannot be honoured."""
         self.settimeout(options.get("timeout", self.timeout))
         link = Link(url, self._plan.options(url, options), in_pieces=self._in_pieces)
-        self._forget()
+        self.shutdown()
         self.link, self._intake = link, Intake(link.events)
         try:
             link.open()
@@ -121,11 +121,6 @@ class WebSocket:
         self.close_frame, self._assembly = None, Assembly()
         self.connected = True
         trace(f"connected to {connection.url}")
-
-    def _forget(self) -> None:
-        link, self.link = self.link, None
-        if link is not None:
-            link.abort()
 
     # -- sending --------------------------------------------------------------------------------------
 
@@ -210,9 +205,9 @@ class WebSocket:
                 return _value_of(event)
 
     def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
-        """Opcode and payload of the next message, or close frame; with ``control_frame`` pings and pongs too."""
+        """Opcode and payload of the next message or close frame; with ``control_frame`` of a ping, pong, too."""
         opcode, frame = self.recv_data_frame(control_frame)
-        return opcode, frame.data
+        return opcode, to_bytes(frame.data, opcode)
 
     def recv_data_frame(self, control_frame: bool = False) -> tuple[int, ABNF]:
         """As ``recv_data``, with the payload in a frame."""
@@ -306,8 +301,6 @@ class WebSocket:
             threading.Thread(target=link.abort, name="wsclient-compat-forgotten", daemon=True).start()
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
-    # -- looking --------------------------------------------------------------------------------------
-
     def settimeout(self, timeout: float | None) -> None:
         """How long ``recv`` waits, and ``send`` while there is no room; ``None``: for ever."""
         if timeout is not None and timeout < 0:
@@ -341,8 +334,6 @@ class WebSocket:
     def is_ssl(self) -> bool:
         """Whether the connection is over TLS."""
         return self.connection is not None and self.connection.url.startswith("wss:")
-
-    # -- refused --------------------------------------------------------------------------------------
 
     @property
     def sock(self) -> None:

@@ -1,4 +1,4 @@
-"""The one setting that is the process's, as in websocket-client: the default of ``run_forever(reconnect=)``."""
+"""The one setting that is the process's, as there: the default of ``run_forever(reconnect=)``."""
 
 from __future__ import annotations
 

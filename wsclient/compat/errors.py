@@ -1,6 +1,6 @@
 """websocket-client's exceptions for ours, so that the ``except`` clauses of old programs go on working.
 
-The classes are websocket-client's own. Where an old program may wait for a built-in one instead (its errors of
+The classes are websocket-client's own. Where an old program may wait for a built-in one instead (there, those of
 the socket come out as they are), ours are both.
 """
 

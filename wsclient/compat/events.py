@@ -63,7 +63,7 @@ Event: TypeAlias = "str | bytes | Piece | Control | Closed | Failed | Wake"
 
 
 class Events:
-    """One producer of messages, the reader thread, which waits while too much is waiting; one taker at a time.
+    """One producer of messages, the reader thread, which waits while there is no room; one taker at a time.
 
     ``tell`` may be called from any thread.
     """

@@ -15,7 +15,7 @@ __all__ = ["Intake"]
 
 
 class Intake:
-    """Takes events, one thread at a time, and shows them as frames. The end of the connection is there for all."""
+    """Takes events, one thread at a time, and shows them as frames. The end is there for every thread."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -37,7 +37,7 @@ class Intake:
     def frame_of(self, event: Event) -> ABNF | None:
         """An event as a frame; ``None`` for one that is no frame.
 
-        The peer's close frame is shown once. Raises for the end of a connection that has none to show (any more).
+        The peer's close frame is shown once. Raises at the end of a connection without one (any more).
         """
         frame = self._end(event) if isinstance(event, Closed) else _frame_of(event)
         if frame is not None and isEnabledForTrace():

@@ -39,11 +39,11 @@ class Link:
         self.pong_at = 0.0  # monotonic: reader thread writes, any reads
         self.end: Closed | None = None  # reader thread, once; any reads
         self._within = False  # reader thread: the last piece was not a final one
-        callbacks = (
+        taker = (
             {"on_fragment": self._piece, "assemble": False} if in_pieces else {"on_message": self._message}
         )
         self.connection = Connection(
-            url, **callbacks, on_ping=self._ping, on_pong=self._pong, on_close=self._closed, **options
+            url, **taker, on_ping=self._ping, on_pong=self._pong, on_close=self._closed, **options
         )
 
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""websocket-client's names for options, in ours. Nothing that was given is left out: it is honoured or refused."""
+"""websocket-client's names for options, in ours. What was given is honoured or refused, never left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from wsclient.compat.tls import context_of
 
 __all__ = [
     "CONNECT_OPTIONS",
-    "MAX_SECONDS",
     "Plan",
     "bounded",
     "check_dispatcher",
@@ -25,7 +24,7 @@ __all__ = [
 
 Header: TypeAlias = "Sequence[str] | Mapping[str, str | None]"
 
-MAX_SECONDS: Final = 2_000_000.0  # what wsclient takes for "for ever"
+_MAX_SECONDS: Final = 2_000_000.0  # what wsclient takes for "for ever"
 _OPEN_SECONDS: Final = 60.0  # where no time-out is set
 _REDIRECTS: Final = 3
 
@@ -38,7 +37,7 @@ CONNECT_OPTIONS: Final = (
 
 def bounded(timeout: float | None) -> float:
     """A time-out for wsclient; ``None`` and what is longer than it takes is "for ever"."""
-    return MAX_SECONDS if timeout is None else min(timeout, MAX_SECONDS)
+    return _MAX_SECONDS if timeout is None else min(timeout, _MAX_SECONDS)
 
 
 def check_names(given: Iterable[str]) -> None:

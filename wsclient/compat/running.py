@@ -1,4 +1,4 @@
-"""The loop of ``run_forever``: everything here runs on the thread that called it, unless it says otherwise."""
+"""The loop of ``run_forever``. Everything here runs on its thread, unless it says otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsclient.compat.errors import translated
 from wsclient.compat.events import Closed, Control, Event, Failed, Piece, Wake
 from wsclient.compat.link import Link
 from wsclient.compat.options import Plan, bounded
-from wsclient.compat.outgoing import close_parts
+from wsclient.compat.outgoing import close_parts, to_bytes
 from wsclient.compat.pings import Pinger
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Run:
         app, take = self._app, link.events.take
         while app.keep_running:
             event = take(None)
-            if not app.keep_running:
+            if self._awake.is_set():  # keep_running is False by now
                 return
             kind = event.__class__
             if kind is str or kind is bytes:
@@ -262,5 +262,5 @@ class Run:
 def _code_and_reason(frame: ABNF | None) -> tuple[int | None, str | None]:
     if frame is None or not frame.data:
         return None, None
-    code, reason = close_parts(frame.data)
+    code, reason = close_parts(to_bytes(frame.data, frame.opcode))
     return code, reason or None
