@@ -5,8 +5,11 @@ A program knows nothing of which of the two it is run with: it is given the modu
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +33,7 @@ from wsclient.testing import (
     send_text,
 )
 
-__all__ = ["SCENARIOS", "Scenario", "run"]
+__all__ = ["SCENARIOS", "Scenario", "leaking", "run"]
 
 NAMES = (
     *("on_open", "on_reconnect", "on_message", "on_data", "on_error", "on_close"),
@@ -66,7 +69,8 @@ class Scenario:
         wanted: the callbacks that are set; by default those that say how the connection goes.
         attributes: of the app.
         options: of ``run_forever``.
-        differs: what compat notes instead, where that differs on purpose.
+        differs: what is different on purpose, in the words of docs/migrating.md.
+        notes: what compat notes then.
     """
 
     scripts: Sequence[Sequence[Step]]
@@ -74,7 +78,8 @@ class Scenario:
     wanted: Sequence[str] = ("on_open", "on_message", "on_error", "on_close")
     attributes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    differs: Sequence[Note] | None = None
+    differs: str = ""
+    notes: Sequence[Note] = ()
 
 
 class Program:
@@ -115,6 +120,15 @@ def run(module: Any, scenario: Scenario) -> list[Note]:
     """What a program notes, run with ``module`` against a server of its own."""
     with FaultServer(scripts=scenario.scripts, limit=10) as server:
         return Program(module, scenario, server.url).run()
+
+
+@contextmanager
+def leaking() -> Iterator[None]:
+    """What websocket-client leaves to the garbage collector, when a server closes, is collected here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 # -- actions ------------------------------------------------------------------------------------------
@@ -185,6 +199,12 @@ UP = accept_upgrade()
 BYE = (send_close(1000, "bye"), read_until_close(reply=False))
 ALL = NAMES
 SOON = 0.01
+AFTER: Note = ("after", None, False, None)
+
+# What is different on purpose, as docs/migrating.md says it.
+CODE = "`on_close` gets the code and reason of the server's close frame whenever one came"
+IN_ON_OPEN = "`close()` in `on_open` is no error"
+OPCODE = "`on_data` gets the opcode of the message"
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
@@ -215,10 +235,26 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             wanted=("on_message", "on_close"),
         ),
         "on_error fails, too": Scenario(
-            [[UP, send_text("1"), read_until_close()]], actions={"on_message": fail, "on_error": fail}
+            [[UP, send_text("1"), read_until_close()]],
+            actions={"on_message": fail, "on_error": fail},
+            differs=CODE,
+            notes=[
+                ("on_open",),
+                ("on_message", "1"),
+                ("on_error", "ValueError"),
+                ("on_error", "ValueError"),
+                ("on_close", 1000, None),
+                ("returned", True),
+                AFTER,
+            ],
         ),
         "on_close fails": Scenario([[UP, *BYE]], actions={"on_close": fail}),
-        "closed in on_open": Scenario([[UP, read_until_close()]], actions={"on_open": close}),
+        "closed in on_open": Scenario(
+            [[UP, read_until_close()]],
+            actions={"on_open": close},
+            differs=IN_ON_OPEN,
+            notes=[("on_open",), ("on_close", 1000, None), ("returned", False), AFTER],
+        ),
         "closed in on_message": Scenario(
             [[UP, send_text("1"), read_until_close()]], actions={"on_message": close}
         ),
@@ -230,10 +266,16 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             [[UP, send_text("1"), read_until_close()]], actions={"on_message": close_elsewhere}
         ),
         "keep_running is set to False": Scenario(
-            [[UP, send_text("1"), read_until_close()]], actions={"on_message": stop}
+            [[UP, send_text("1"), read_until_close()]],
+            actions={"on_message": stop},
+            differs=CODE,
+            notes=[("on_open",), ("on_message", "1"), ("on_close", 1000, None), ("returned", False), AFTER],
         ),
         "sends, then closes": Scenario(
-            [[UP, read_messages(4), read_until_close()]], actions={"on_open": send_and_close}
+            [[UP, read_messages(4), read_until_close()]],
+            actions={"on_open": send_and_close},
+            differs=IN_ON_OPEN,
+            notes=[("on_open",), ("on_close", 1000, None), ("returned", False), AFTER],
         ),
         "send in on_close": Scenario([[UP, *BYE]], actions={"on_close": send_when_closed}),
         "ping and pong": Scenario(
@@ -242,7 +284,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             wanted=("on_open", "on_pong", "on_error", "on_close"),
         ),
         "fragmented, assembled": Scenario(
-            [[UP, send_text("a", fin=False), send_continuation(b"b"), *BYE]], wanted=("on_message", "on_data")
+            [[UP, send_text("a", fin=False), send_continuation(b"b"), *BYE]],
+            wanted=("on_message", "on_data"),
+            differs=OPCODE,
+            notes=[("on_data", "ab", 1, True), ("on_message", "ab"), ("returned", False), AFTER],
         ),
         "fragmented, in pieces": Scenario(
             [
@@ -268,15 +313,37 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "text that is not UTF-8": Scenario([[UP, send_text(b"\xff"), read_until_close()]]),
         "reserved bit": Scenario([[UP, send_text("x", rsv=4), read_until_close()]]),
         "Ctrl-C in on_message": Scenario(
-            [[UP, send_text("1"), read_until_close()]], actions={"on_message": interrupt}
+            [[UP, send_text("1"), read_until_close()]],
+            actions={"on_message": interrupt},
+            differs=CODE,
+            notes=[
+                ("on_open",),
+                ("on_message", "1"),
+                ("on_error", "KeyboardInterrupt"),
+                ("on_close", 1000, None),
+                ("returned", True),
+                AFTER,
+            ],
         ),
         "SystemExit in on_message": Scenario(
-            [[UP, send_text("1"), read_until_close()]], actions={"on_message": leave}
+            [[UP, send_text("1"), read_until_close()]],
+            actions={"on_message": leave},
+            differs=CODE,
+            notes=[
+                ("on_open",),
+                ("on_message", "1"),
+                ("on_error", "SystemExit"),
+                ("on_close", 1000, None),
+                ("raised", "SystemExit"),
+                AFTER,
+            ],
         ),
         "reconnects after a close": Scenario(
             [[UP, *BYE], [UP, read_until_close()]],
             actions={"on_open": close_the_second},
             options={"reconnect": SOON},
+            differs=IN_ON_OPEN,
+            notes=[("on_open",), ("on_open",), ("on_close", 1000, None), ("returned", False), AFTER],
         ),
         "reconnects after a cut, on_reconnect": Scenario(
             [[UP, cut()], [UP, read_until_close()]],

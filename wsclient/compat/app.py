@@ -193,10 +193,10 @@ class WebSocketApp:
                 "proxy_type": proxy_type,
             },
         )
-        settings.check(self)
         return self._run_with(settings)
 
     def _run_with(self, settings: Settings) -> bool:
+        settings.check(self)
         self.has_done_teardown = self.has_errored = False
         self.last_close_frame = None
         self._run = Run(self, settings)

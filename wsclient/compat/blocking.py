@@ -205,7 +205,7 @@ class WebSocket:
                 return _value_of(event)
 
     def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
-        """Opcode and payload of the next message or close frame; with ``control_frame`` of a ping, pong, too."""
+        """Opcode and payload of the next message or close frame, or, if wanted, ping or pong."""
         opcode, frame = self.recv_data_frame(control_frame)
         return opcode, to_bytes(frame.data, opcode)
 

@@ -1,7 +1,7 @@
 """websocket-client's exceptions for ours, so that the ``except`` clauses of old programs go on working.
 
-The classes are websocket-client's own. Where an old program may wait for a built-in one instead (there, those of
-the socket come out as they are), ours are both.
+The classes are websocket-client's own. Where an old program may wait for a built-in one
+instead, because there errors of the socket come out as they are, ours are both.
 """
 
 from __future__ import annotations

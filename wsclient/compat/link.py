@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 from websocket import ABNF
 
-from wsclient import ClosedBy, Connection, ConnectionClosed, ProtocolError, State, WSClientError
+from wsclient import ClosedBy, Connection, ConnectionClosed, ProtocolError, State, Timeout, WSClientError
 from wsclient.compat.errors import translated
 from wsclient.compat.events import Closed, Control, Events, Piece
 
@@ -17,6 +19,7 @@ __all__ = ["Link", "close_frame"]
 
 _NO_CODE: Final = 1005
 _NO_FRAME: Final = 1006
+_MAX_PATIENCE: Final = 20  # times the time-out of a close, for what was accepted before it
 
 
 def close_frame(code: int, reason: str) -> ABNF:
@@ -38,6 +41,7 @@ class Link:
         self.events = Events()
         self.pong_at = 0.0  # monotonic: reader thread writes, any reads
         self.end: Closed | None = None  # reader thread, once; any reads
+        self._ended = threading.Event()
         self._within = False  # reader thread: the last piece was not a final one
         taker = (
             {"on_fragment": self._piece, "assemble": False} if in_pieces else {"on_message": self._message}
@@ -59,9 +63,29 @@ class Link:
         return self.connection.state is State.OPEN
 
     def close(self, code: int, reason: str, timeout: float) -> None:
-        """Close, and wait for the peer's close frame. Messages that wait are dropped."""
+        """Write what was accepted, close, and wait ``timeout`` for the peer's close frame.
+
+        What waits to be taken is dropped. Writing may take longer, as long as the peer takes something.
+        """
         self.events.drop()
+        with suppress(WSClientError):
+            self._drain(timeout)
         self.connection.close(code, reason, timeout)
+
+    def _drain(self, patience: float) -> None:
+        for _ in range(_MAX_PATIENCE):
+            before = self.connection.stats().bytes_sent
+            try:
+                self.connection.flush(patience)
+            except Timeout:
+                if self.connection.stats().bytes_sent == before:
+                    raise
+            else:
+                return
+
+    def wait_ended(self) -> None:
+        """Wait for the end of a connection that somebody has ended. Bounded by what ended it."""
+        self._ended.wait()
 
     def abort(self) -> None:
         """Drop the connection; ends a ``open`` that is under way, too."""
@@ -90,6 +114,7 @@ class Link:
         frame = close_frame(code, reason) if has_frame else None
         self.end = Closed(frame, error, connection.closed_by is ClosedBy.LOCAL)
         self.events.tell(self.end)
+        self._ended.set()
 
 
 def _end_of(connection: Connection) -> Exception:

@@ -16,7 +16,9 @@ from wsclient.compat.options import bounded
 
 __all__ = ["Pinger"]
 
-_PATIENCE = 1.0  # seconds more for a pong, while messages that nobody takes hold up the reader thread
+_PATIENCE = (
+    1.0  # seconds more for a pong, at most, while messages that nobody takes hold up the reader thread
+)
 
 
 class Pinger:
@@ -64,7 +66,7 @@ class Pinger:
                 if self._link.pong_at >= asked_at:
                     verdict_at = None
                 elif self._link.events.holds_up_reader:
-                    verdict_at = now + _PATIENCE
+                    verdict_at = now + min(_PATIENCE, self._timeout or _PATIENCE)
                 else:
                     self._give_up()
                     return

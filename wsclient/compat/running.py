@@ -205,8 +205,8 @@ class Run:
             return None
         if link.is_open:
             link.close(1000, "", _CLOSE_SECONDS)
-        else:
-            link.abort()
+        else:  # closed by somebody, or lost
+            link.wait_ended()
         return link.end.frame if link.end is not None else None
 
     def _tear_down(self, frame: ABNF | None) -> None:
