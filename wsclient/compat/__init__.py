@@ -122,7 +122,7 @@ _REFUSED = MappingProxyType(
                     "_handshake",
                     "_http",
                 ),
-                *("_logging", "_socket", "_ssl_compat", "_url", "_utils", "_wsdump"),
+                *("_logging", "_socket", "_ssl_compat", "_url", "_utils", "_wsdump", "tests"),
             ),
             _MODULE,
         ),
