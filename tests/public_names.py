@@ -27,7 +27,8 @@ def public_names() -> set[str]:
         kind = type(instance).__name__
         names |= {f"{kind}.{name}" for name in vars(instance) if not name.startswith("_")}
     handshake, http = ((_ROOT / file).read_text(encoding="utf-8") for file in ("_handshake.py", "_http.py"))
-    connect, create = map(inspect.getsource, (websocket.WebSocket.connect, websocket.create_connection))
+    connect = inspect.getsource(websocket.WebSocket.connect)
+    create = inspect.getsource(websocket.create_connection)
     names |= {f"WebSocket.connect({name})" for name in _named(_OPTION, connect + handshake + http)}
     names |= {f"create_connection({name})" for name in _named(_OPTION, create)}
     names |= {f'sslopt["{name}"]' for name in _named(_SSLOPT, http)}

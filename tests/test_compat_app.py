@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import websocket
@@ -233,7 +233,8 @@ class TestErrors:
 
     def test_send_before_open(self) -> None:
         app = compat.WebSocketApp("ws://localhost/")
-        for call in (app.send, app.send_text, app.send_bytes):
+        calls: list[Callable[[Any], None]] = [app.send, app.send_text, app.send_bytes]
+        for call in calls:
             with pytest.raises(compat.WebSocketConnectionClosedException, match="already closed"):
                 call("x")
 
@@ -422,7 +423,7 @@ def tell(peer: Peer, event: threading.Event) -> None:
     event.set()
 
 
-def fail() -> None:
+def fail() -> NoReturn:
     raise AssertionError("that took too long")
 
 

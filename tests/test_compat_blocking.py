@@ -319,7 +319,7 @@ class TestBoth:
             ws.close()
 
     def test_class_of_ones_own(self, module: Module) -> None:
-        class Mine(module.WebSocket):  # type: ignore[misc, name-defined]
+        class Mine(module.WebSocket):  # type: ignore[misc]
             def recv_upper(self) -> Any:
                 return self.recv().upper()
 
@@ -399,6 +399,7 @@ class TestOurs:
         with serve(echo) as server, compat.create_connection(server.url) as ws:
             ws.send("x")
             assert ws.recv() == "x"
+            assert ws.connection is not None
             assert ws.connection.stats().messages_sent == 1
 
     def test_recv_frame_is_a_whole_message(self) -> None:

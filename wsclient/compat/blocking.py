@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from websocket import (
     ABNF,
@@ -367,12 +367,15 @@ def _value_of(event: Event) -> str | bytes:
     return event if isinstance(event, (str, bytes)) else ""
 
 
+@overload
+def create_connection(url: str, timeout: float | None = None, **options: Any) -> WebSocket: ...
+@overload
 def create_connection(
-    url: str,
-    timeout: float | None = None,
-    class_: Callable[..., W] = WebSocket,  # type: ignore[assignment]
-    **options: Any,
-) -> W:
+    url: str, timeout: float | None = None, class_: Callable[..., W] = ..., **options: Any
+) -> W: ...
+def create_connection(
+    url: str, timeout: float | None = None, class_: Callable[..., Any] = WebSocket, **options: Any
+) -> Any:
     """Make a ``WebSocket`` (a ``class_``) and connect it. ``timeout`` defaults to ``getdefaulttimeout()``."""
     made = {
         "sockopt": options.pop("sockopt", []),
