@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, NoReturn, TypeVar, overload
@@ -39,7 +38,7 @@ from wsclient.compat.outgoing import (
 
 __all__ = ["HandshakeResponse", "WebSocket", "create_connection"]
 
-_FLUSH_SECONDS = 1.0  # what shutdown() gives messages that were accepted
+_TEXT = ABNF.OPCODE_TEXT
 _RAW = "wsclient's writer thread alone may touch the socket: use send(), recv(), ping(), close()"
 _REFUSED = MappingProxyType(
     {
@@ -84,7 +83,9 @@ class WebSocket:
         check_mask_key(get_mask_key)
         check_dispatcher(dispatcher)
         check_names(_)
-        self._plan = Plan(tuple(sockopt or ()), dict(sslopt or {}), None)  # settimeout()
+        # settimeout(): any thread, replaced whole.
+        self._plan = Plan(tuple(sockopt or ()), dict(sslopt or {}), None)
+        self._send_timeout: float | None = bounded(None)
         self._in_pieces = fire_cont_frame
         self.connected = False  # whoever connects, closes, or takes the end of the connection
         self.close_frame: ABNF | None = None  # the same
@@ -119,6 +120,8 @@ class WebSocket:
             101, dict(connection.response_headers), connection.subprotocol
         )
         self.close_frame, self._assembly = None, Assembly()
+        # It is an option of the connection; to give it with each message would cost time.
+        self._send_timeout = None if self.timeout != 0 else 0.0
         self.connected = True
         trace(f"connected to {connection.url}")
 
@@ -129,7 +132,9 @@ class WebSocket:
 
         It returns once the message is accepted for writing, and waits while too many wait.
         """
-        if opcode == ABNF.OPCODE_TEXT or opcode == ABNF.OPCODE_BINARY:
+        if payload.__class__ is str and opcode == _TEXT:
+            return self._accept(payload)
+        if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
             return self._accept(message_of(payload, opcode))
         return self.send_frame(ABNF.create_frame(to_bytes(payload, opcode), opcode))
 
@@ -160,14 +165,18 @@ class WebSocket:
         return size
 
     def _accept(self, message: str | bytes) -> int:
-        connection = self._open_link().connection
+        link = self.link if self.connected else None
+        if link is None:
+            link = self._open_link()
         if isEnabledForTrace():
             trace(f"++Sent: {message!r}")
         try:
-            connection.send(message, timeout=bounded(self.timeout))
+            link.connection.send(message, timeout=self._send_timeout)
         except WSClientError as error:
             raise translated(error) from error
-        size = len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+        size = len(message)
+        if message.__class__ is str and not message.isascii():
+            size = len(message.encode())
         return frame_size(size)
 
     def _control(self, opcode: int, payload: Payload) -> int:
@@ -250,10 +259,7 @@ class WebSocket:
         check_code(status)
         link, text = self._open_link(), reason_text(reason)
         self.connected = False
-        closing = threading.Thread(
-            target=link.connection.close, args=(status, text), name="wsclient-compat-close", daemon=True
-        )
-        closing.start()
+        link.begin_close(status, text)
 
     def close(
         self, status: int = STATUS_NORMAL, reason: str | bytes = b"", timeout: float | None = 3
@@ -281,10 +287,7 @@ class WebSocket:
         link, self.link = self.link, None
         self.connected = False
         if link is not None:
-            if link.is_open:
-                with suppress(WSClientError):
-                    link.connection.flush(_FLUSH_SECONDS)
-            link.abort()
+            link.flush_and_abort()
 
     def __enter__(self: W) -> W:
         return self
@@ -296,9 +299,7 @@ class WebSocket:
         link = getattr(self, "link", None)
         if link is None or link.connection.state in (State.NEW, State.CLOSED):
             return
-        # In a thread: a finalizer must not wait.
-        with suppress(RuntimeError):
-            threading.Thread(target=link.abort, name="wsclient-compat-forgotten", daemon=True).start()
+        link.abandon()
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def settimeout(self, timeout: float | None) -> None:
@@ -306,6 +307,7 @@ class WebSocket:
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
         self._plan = Plan(self._plan.sockopt, self._plan.sslopt, timeout)
+        self._send_timeout = bounded(timeout)
 
     def gettimeout(self) -> float | None:
         """What ``settimeout`` has set."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ __all__ = ["Link", "close_frame"]
 
 _NO_CODE: Final = 1005
 _NO_FRAME: Final = 1006
+_FLUSH_SECONDS: Final = 1.0
 _MAX_PATIENCE: Final = 20  # times the time-out of a close, for what was accepted before it
 
 
@@ -71,6 +73,26 @@ class Link:
         with suppress(WSClientError):
             self._drain(timeout)
         self.connection.close(code, reason, timeout)
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Close, and do not wait. What comes in can still be taken."""
+        self._elsewhere(partial(self.connection.close, code, reason))
+
+    def flush_and_abort(self) -> None:
+        """Drop the connection, but give what was accepted a moment to be written."""
+        if self.is_open:
+            with suppress(WSClientError):
+                self.connection.flush(_FLUSH_SECONDS)
+        self.abort()
+
+    def abandon(self) -> None:
+        """Drop the connection, and do not wait: for a finalizer."""
+        with suppress(RuntimeError):  # no threads any more, at interpreter exit
+            self._elsewhere(self.abort)
+
+    @staticmethod
+    def _elsewhere(action: Callable[[], None]) -> None:
+        threading.Thread(target=action, name="wsclient-compat-close", daemon=True).start()
 
     def _drain(self, patience: float) -> None:
         for _ in range(_MAX_PATIENCE):

@@ -91,6 +91,7 @@ class Plan:
             "subprotocols": tuple(given.get("subprotocols") or ()) or subprotocols,
             "ssl_context": context_of(self.sslopt),
             "open_timeout": self._open_timeout(given),
+            "send_timeout": bounded(self.timeout or None),
             # As there: nobody else watches a peer that does not read, and no message is too large.
             "write_timeout": None,
             "ping_interval": None,
