@@ -86,7 +86,7 @@ def test_time_outs() -> None:
 
 class TestProxies:
     def test_their_names_in_ours(self) -> None:
-        given = {"http_proxy_host": "proxy", "http_proxy_port": "3128"}
+        given: dict[str, Any] = {"http_proxy_host": "proxy", "http_proxy_port": "3128"}
         assert PLAN.options(URL, given)["proxy"] == "http://proxy:3128"
         given |= {"http_proxy_auth": ("me", "p@ss/word"), "proxy_type": "socks5h"}
         assert PLAN.options(URL, given)["proxy"] == "socks5h://me:p%40ss%2Fword@proxy:3128"
