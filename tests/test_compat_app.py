@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -140,6 +142,41 @@ class TestClose:
             )
             assert [app.run_forever() for _ in range(3)] == [False, False, False]
         assert list(codes) == [1000, 1000, 1000]
+
+    def test_runs_again_in_on_close(self) -> None:
+        codes: deque[Any] = deque()
+
+        def on_close(app: Any, code: int, reason: str) -> None:
+            codes.append(code)
+            if len(codes) < 3:
+                app.run_forever()
+
+        with FaultServer(scripts=[[UP, *BYE], [UP, *BYE], [UP, read_until_close()]]) as server:
+            app = compat.WebSocketApp(server.url, on_close=on_close)
+            app.on_open = lambda app: app.close() if len(codes) == 2 else None
+            assert app.run_forever() is False
+        assert list(codes) == [1000, 1000, 1000]
+
+    def test_at_exit_is_no_error(self) -> None:
+        """And a daemon thread in run_forever does not keep the interpreter."""
+        program = """
+import sys, threading
+from wsclient import compat
+opened = threading.Event()
+app = compat.WebSocketApp(
+    sys.argv[1],
+    on_open=lambda app: opened.set(),
+    on_error=lambda app, error: print("error", error),
+    on_close=lambda app, code, reason: print("closed", code),
+)
+threading.Thread(target=app.run_forever, daemon=True).start()
+assert opened.wait(10)
+"""
+        with serve(echo) as server:
+            command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, server.url]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "error" not in done.stdout
 
     def test_two_at_once_are_refused(self) -> None:
         refusals: deque[str] = deque()
@@ -390,6 +427,14 @@ class TestSettings:
         assert not calls
         assert app.sock is None
         assert app.keep_running is False
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [({"reconnect": -1}, "reconnect"), ({"ping_payload": "x" * 126}, "ping_payload")],
+    )
+    def test_bad_values_are_raised(self, options: dict[str, Any], named: str) -> None:
+        with pytest.raises(ValueError, match=named):
+            compat.WebSocketApp("ws://localhost/").run_forever(**options)
 
     def test_masking_keys_are_not_chosen(self) -> None:
         with pytest.raises(compat.NotSupported, match="get_mask_key"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from websocket import ABNF, WebSocketConnectionClosedException, WebSocketException
 
@@ -12,13 +12,15 @@ from wsclient.compat.blocking import WebSocket
 from wsclient.compat.defaults import default_reconnect
 from wsclient.compat.errors import refuse
 from wsclient.compat.options import check_dispatcher, check_mask_key
-from wsclient.compat.outgoing import Payload
+from wsclient.compat.outgoing import Payload, to_bytes
 from wsclient.compat.running import Run, Settings
 
 if TYPE_CHECKING:
     import socket as sockets
 
 __all__ = ["WebSocketApp"]
+
+_MAX_PING: Final = 125  # RFC 6455, section 5.5
 
 Callback: TypeAlias = Callable[..., Any]
 Header: TypeAlias = "Sequence[str] | Mapping[str, str | None]"
@@ -169,9 +171,9 @@ class WebSocketApp:
             NotSupported: an option that cannot be honoured.
             TypeError, ValueError: a bad option.
         """
-        _check_pings(ping_interval, ping_timeout)
+        _check_pings(ping_interval, ping_timeout, ping_payload)
         check_dispatcher(dispatcher)
-        if self.sock is not None or self._run is not None:
+        if self.sock is not None:
             raise WebSocketException("socket is already opened")
         self.ping_interval, self.ping_timeout = ping_interval, ping_timeout
         self.ping_payload = ping_payload
@@ -199,19 +201,22 @@ class WebSocketApp:
         settings.check(self)
         self.has_done_teardown = self.has_errored = False
         self.last_close_frame = None
+        before = self._run  # on_close may run it again
         self._run = Run(self, settings)
         self._keeps_running = True
         try:
             return self._run.forever()
         finally:
-            self._run = None
+            self._run = before
 
     def create_dispatcher(self, *args: Any, **kwargs: Any) -> None:
         """Refused."""
         refuse("WebSocketApp.create_dispatcher()", "run_forever() has a loop of its own")
 
 
-def _check_pings(interval: float, timeout: float | None) -> None:
+def _check_pings(interval: float, timeout: float | None, payload: str | bytes) -> None:
+    if len(to_bytes(payload, ABNF.OPCODE_PING)) > _MAX_PING:
+        raise ValueError("ping_payload: must have at most 125 bytes")
     if timeout is not None and timeout <= 0:
         raise WebSocketException("Ensure ping_timeout > 0")
     if interval is not None and interval < 0:

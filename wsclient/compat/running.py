@@ -41,6 +41,8 @@ class Settings:
 
     def check(self, app: WebSocketApp) -> None:
         """Raise for what could never work, before anything is tried."""
+        if self.reconnect < 0:
+            raise ValueError("reconnect: must be a number of seconds, 0 or more")
         plan = Plan(self.sockopt, self.sslopt, getdefaulttimeout())
         Connection(app.url, **plan.options(app.url, self.options(app, ())))
 
@@ -171,6 +173,9 @@ class Run:
             self._callback(app.on_pong, event.payload)
 
     def _closed(self, event: Closed) -> None:
+        if event.locally and not threading.main_thread().is_alive():
+            self._app.keep_running = False  # the interpreter exits: that is no error
+            return
         if event.frame is None or event.locally:
             raise translated(event.error)
         code, reason = _code_and_reason(event.frame)
@@ -229,7 +234,7 @@ class Run:
         app.last_ping_tm = app.last_pong_tm = 0.0
         if not app.ping_interval:
             return
-        payload = app.ping_payload.encode() if isinstance(app.ping_payload, str) else bytes(app.ping_payload)
+        payload = to_bytes(app.ping_payload, ABNF.OPCODE_PING)
         pinger = Pinger(link, app.ping_interval, app.ping_timeout, payload, self._note_ping)
         self._pinger, app.ping_thread, app.stop_ping = pinger, pinger.thread, pinger.stopped
         pinger.thread.start()
