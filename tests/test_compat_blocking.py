@@ -148,9 +148,9 @@ class TestBoth:
             ws.close()
 
     def test_default_time_out(self, module: Module) -> None:
-        module.setdefaulttimeout(SHORT)
+        module.setdefaulttimeout(0.4)
         try:
-            assert module.getdefaulttimeout() == SHORT
+            assert module.getdefaulttimeout() == 0.4
             with FaultServer(UP, read_until_close()) as server:
                 ws = module.create_connection(server.url)
                 with pytest.raises(module.WebSocketTimeoutException):

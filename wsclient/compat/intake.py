@@ -20,7 +20,8 @@ class Intake:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._reading = threading.Lock()
-        self._end_told = False  # _reading
+        self._ending = threading.Lock()
+        self._end_told = False  # _ending
 
     def take(self, timeout: float | None) -> Event:
         """The next event. Raises ``TimedOut``."""
@@ -45,9 +46,9 @@ class Intake:
         return frame
 
     def _end(self, event: Closed) -> ABNF:
-        with self._reading:
+        self._events.tell(event)  # for the next one who asks: it may hold _reading, and wait
+        with self._ending:
             told, self._end_told = self._end_told, True
-        self._events.tell(event)  # for the next one who asks
         if event.frame is None or event.locally or told:
             raise translated(event.error) from event.error
         return event.frame

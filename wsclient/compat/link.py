@@ -20,7 +20,7 @@ __all__ = ["Link", "close_frame"]
 
 _NO_CODE: Final = 1005
 _NO_FRAME: Final = 1006
-_FLUSH_SECONDS: Final = 1.0
+_FLUSH_SECONDS: Final = 1.0  # what a peer that takes nothing is given, at least
 _MAX_PATIENCE: Final = 20  # times the time-out of a close, for what was accepted before it
 
 
@@ -71,7 +71,7 @@ class Link:
         """
         self.events.drop()
         with suppress(WSClientError):
-            self._drain(timeout)
+            self._drain(max(timeout, _FLUSH_SECONDS))
         self.connection.close(code, reason, timeout)
 
     def begin_close(self, code: int, reason: str) -> None:

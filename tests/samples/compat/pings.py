@@ -27,4 +27,4 @@ def on_ping(wsapp: Any, message: bytes) -> None:
 
 
 wsapp = websocket.WebSocketApp("ws://server/", on_ping=on_ping, on_pong=on_pong)
-wsapp.run_forever(ping_interval=0.05, ping_timeout=0.04, ping_payload="This is an optional ping payload")
+wsapp.run_forever(ping_interval=0.31, ping_timeout=0.3, ping_payload="This is an optional ping payload")
