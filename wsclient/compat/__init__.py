@@ -12,21 +12,6 @@ from typing import Any
 
 from websocket import (
     ABNF,
-    STATUS_ABNORMAL_CLOSED,
-    STATUS_BAD_GATEWAY,
-    STATUS_GOING_AWAY,
-    STATUS_INVALID_EXTENSION,
-    STATUS_INVALID_PAYLOAD,
-    STATUS_MESSAGE_TOO_BIG,
-    STATUS_NORMAL,
-    STATUS_POLICY_VIOLATION,
-    STATUS_PROTOCOL_ERROR,
-    STATUS_SERVICE_RESTART,
-    STATUS_STATUS_NOT_AVAILABLE,
-    STATUS_TLS_HANDSHAKE_ERROR,
-    STATUS_TRY_AGAIN_LATER,
-    STATUS_UNEXPECTED_CONDITION,
-    STATUS_UNSUPPORTED_DATA_TYPE,
     WebSocketAddressException,
     WebSocketBadStatusException,
     WebSocketConnectionClosedException,
@@ -47,6 +32,23 @@ from websocket import (
     setdefaulttimeout,
     trace,
     warning,
+)
+from websocket._abnf import (  # the package of 1.8 does not have all of them
+    STATUS_ABNORMAL_CLOSED,
+    STATUS_BAD_GATEWAY,
+    STATUS_GOING_AWAY,
+    STATUS_INVALID_EXTENSION,
+    STATUS_INVALID_PAYLOAD,
+    STATUS_MESSAGE_TOO_BIG,
+    STATUS_NORMAL,
+    STATUS_POLICY_VIOLATION,
+    STATUS_PROTOCOL_ERROR,
+    STATUS_SERVICE_RESTART,
+    STATUS_STATUS_NOT_AVAILABLE,
+    STATUS_TLS_HANDSHAKE_ERROR,
+    STATUS_TRY_AGAIN_LATER,
+    STATUS_UNEXPECTED_CONDITION,
+    STATUS_UNSUPPORTED_DATA_TYPE,
 )
 
 from wsclient.compat.app import WebSocketApp
