@@ -19,6 +19,8 @@ from compat_scenarios import leaking
 from conftest import HOST, TLS
 
 from wsclient import ConnectionClosed, compat
+from wsclient.compat.link import Link
+from wsclient.compat.pings import Pinger
 from wsclient.testing import (
     FaultServer,
     Peer,
@@ -113,6 +115,15 @@ class TestClose:
                 server.wait_for_connections(1)
                 app.close()
         assert (list(results), list(notes)) == ([False], ["close"])
+
+    def test_keep_running_ends_a_dial(self) -> None:
+        errors: deque[BaseException] = deque()
+        with FaultServer(black_hole()) as server:
+            app = compat.WebSocketApp(server.url, on_error=lambda app, error: errors.append(error))
+            with running(app) as results:
+                server.wait_for_connections(1)
+                app.keep_running = False
+        assert (list(results), list(errors)) == ([False], [])
 
     def test_ends_the_wait_before_the_next_attempt(self) -> None:
         failed = threading.Event()
@@ -358,6 +369,34 @@ class TestPings:
             app.run_forever(ping_interval=0.06, ping_timeout=0.05)
         assert isinstance(errors[0], compat.WebSocketTimeoutException)
 
+    def test_the_pinger_ends_with_the_connection(self) -> None:
+        with FaultServer(UP, read_frames(1), cut()) as server:
+            link = Link(server.url, {"ping_interval": None}, in_pieces=False)
+            link.open()
+            pinger = Pinger(link, 0.01, None, b"", lambda: None)
+            pinger.thread.start()
+            pinger.thread.join(BOUND)
+            assert not pinger.thread.is_alive()
+            link.wait_ended()
+            assert link.end is not None
+
+    def test_a_reader_that_is_held_up_may_take_longer(self) -> None:
+        """The pong stands behind messages that a callback does not let in."""
+        errors: deque[BaseException] = deque()
+
+        def on_message(app: Any, message: str) -> None:
+            if message == "0":
+                _wait(lambda: app.sock.link.events.holds_up_reader and app.last_ping_tm > 0)
+                first = app.last_ping_tm
+                _wait(lambda: app.last_ping_tm > first)  # the verdict has fallen due meanwhile
+
+        with FaultServer(UP, flood(str, count=3000, read=False), read_frames(1), *BYE) as server:
+            app = compat.WebSocketApp(
+                server.url, on_message=on_message, on_error=lambda app, error: errors.append(error)
+            )
+            app.run_forever(ping_interval=0.31, ping_timeout=0.3)
+        assert not [error for error in errors if isinstance(error, TimeoutError)]
+
     def test_a_pong_that_comes_is_enough(self) -> None:
         times: deque[float] = deque()
 
@@ -441,6 +480,15 @@ class TestSettings:
             compat.WebSocketApp("ws://localhost/", get_mask_key=lambda size: b"1234")
         with pytest.raises(compat.NotSupported, match="create_dispatcher"):
             compat.WebSocketApp("ws://localhost/").create_dispatcher(None)
+
+    def test_trace(self, capsys: pytest.CaptureFixture[str]) -> None:
+        compat.enableTrace(True)
+        try:
+            with FaultServer(UP, send_text("traced"), *BYE) as server:
+                compat.WebSocketApp(server.url).run_forever(dispatcher=False)
+        finally:
+            compat.enableTrace(False)
+        assert "traced" in capsys.readouterr().err
 
     def test_sock_is_what_programs_use_of_it(self) -> None:
         def on_open(app: Any) -> None:

@@ -375,6 +375,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         pass  # one end has left
 
 
+def _recv_until_error(ws: Any) -> None:
+    with pytest.raises(compat.WebSocketException):
+        ws.recv()
+
+
 def _send_for_ever(ws: Any) -> None:
     while True:
         ws.send_binary(bytes(1 << 20))
@@ -429,6 +434,18 @@ class TestOurs:
                 assert not thread.is_alive()
         assert sorted(received) == ["1", "2"]
 
+    def test_time_out_while_another_thread_reads(self) -> None:
+        with FaultServer(UP, no_close_reply()) as server:
+            ws = compat.create_connection(server.url)
+            reader = threading.Thread(target=_recv_until_error, args=(ws,), daemon=True)
+            reader.start()
+            ws.settimeout(SHORT)
+            with pytest.raises(compat.WebSocketTimeoutException):
+                ws.recv()
+            ws.abort()
+            reader.join(BOUND)
+            ws.shutdown()
+
     def test_a_peer_that_does_not_read_is_a_time_out(self) -> None:
         with FaultServer(UP, stop_reading(), receive_buffer=4096) as server:
             ws = compat.create_connection(server.url, timeout=SHORT)
@@ -480,6 +497,18 @@ class TestOurs:
             assert ws.close_frame is not None
             server.wait_closed()
 
+    def test_a_close_frame_without_a_code(self) -> None:
+        with FaultServer(UP, read_until_close()) as server:
+            ws = compat.create_connection(server.url)
+            assert ws.send_frame(compat.ABNF.create_frame(b"", compat.ABNF.OPCODE_CLOSE)) == 6
+            with pytest.raises(compat.WebSocketConnectionClosedException):
+                ws.recv()
+
+    def test_an_unknown_status(self) -> None:
+        refused = pytest.raises(compat.WebSocketBadStatusException, match=r"Handshake status 599$")
+        with FaultServer(http_response(599)) as server, refused:
+            compat.create_connection(server.url)
+
     def test_what_is_refused(self) -> None:
         refused = pytest.raises(compat.NotSupported, match=r"docs/migrating\.md")
         with serve(echo) as server, compat.create_connection(server.url) as ws:
@@ -515,6 +544,8 @@ class TestOurs:
                 ws.send_frame(compat.ABNF.create_frame(b"x", compat.ABNF.OPCODE_CONT))
             with pytest.raises(ValueError, match="1005"):
                 ws.close(1005)
+            with pytest.raises(ValueError, match="OPCODE"):
+                ws.send_frame(compat.ABNF.create_frame(b"x", 7))
             ws.send_frame(compat.ABNF.create_frame(b"x", compat.ABNF.OPCODE_TEXT, 0))
             with pytest.raises(ValueError, match="last frame"):
                 ws.send_frame(compat.ABNF.create_frame("y", compat.ABNF.OPCODE_TEXT))

@@ -109,6 +109,11 @@ class Link:
         """Wait for the end of a connection that somebody has ended. Bounded by what ended it."""
         self._ended.wait()
 
+    def cancel(self) -> None:
+        """End an ``open`` that is under way."""
+        if self.connection.state is State.CONNECTING:
+            self.abort()
+
     def abort(self) -> None:
         """Drop the connection; ends a ``open`` that is under way, too."""
         self.events.drop()

@@ -55,7 +55,7 @@ def check_mask_key(get_mask_key: object) -> None:
 
 def check_dispatcher(dispatcher: object) -> None:
     """Raise where another event loop is to read the socket."""
-    if dispatcher is not None:
+    if dispatcher:
         refuse(
             f"dispatcher={getattr(dispatcher, '__name__', type(dispatcher).__name__)}",
             "run_forever(reconnect=seconds) needs none, and several apps run in a thread each",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from websocket import ABNF, WebSocketConnectionClosedException, getdefaulttimeout
+from websocket import ABNF, WebSocketConnectionClosedException, getdefaulttimeout, isEnabledForTrace, trace
 
 from wsclient import Connection
 from wsclient.compat.blocking import WebSocket
@@ -70,9 +70,11 @@ class Run:
     def wake(self) -> None:
         """Look at ``keep_running`` again. Any thread."""
         self._awake.set()
-        link = self._link
+        link, sock = self._link, self._app.sock
         if link is not None:
             link.events.tell(Wake())
+        elif sock is not None and sock.link is not None:
+            sock.link.cancel()
 
     def forever(self) -> bool:
         """Connect and read, again and again if wanted. Returns whether there was an error."""
@@ -128,6 +130,8 @@ class Run:
             event = take(None)
             if self._awake.is_set():  # keep_running is False by now
                 return
+            if isEnabledForTrace():
+                trace(f"++Rcv: {event!r}")
             kind = event.__class__
             if kind is str or kind is bytes:
                 self._message(event)  # type: ignore[arg-type]
