@@ -116,6 +116,20 @@ class TestClose:
                 app.close()
         assert (list(results), list(notes)) == ([False], ["close"])
 
+    def test_before_a_dial_calls_nothing_but_on_close(self) -> None:
+        notes: deque[str] = deque()
+
+        def header() -> list[str]:
+            app.close()
+            return []
+
+        with serve(echo) as server:
+            app = compat.WebSocketApp(server.url, header=header)
+            for name in ("on_open", "on_error", "on_close"):
+                setattr(app, name, lambda app, *args, name=name: notes.append(name))
+            assert app.run_forever() is False
+        assert list(notes) == ["on_close"]
+
     def test_keep_running_ends_a_dial(self) -> None:
         errors: deque[BaseException] = deque()
         with FaultServer(black_hole()) as server:

@@ -110,8 +110,8 @@ class Link:
         self._ended.wait()
 
     def cancel(self) -> None:
-        """End an ``open`` that is under way."""
-        if self.connection.state is State.CONNECTING:
+        """End an ``open`` that is under way, or about to be."""
+        if self.connection.state in (State.NEW, State.CONNECTING):
             self.abort()
 
     def abort(self) -> None:

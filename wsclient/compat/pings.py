@@ -48,7 +48,7 @@ class Pinger:
     def stop(self) -> None:
         """Send no more pings. Any thread."""
         self.stopped.set()
-        if self.thread is not threading.current_thread():
+        if self.thread.ident is not None:  # Ctrl-C may have come before it was started
             self.thread.join()
 
     def _run(self) -> None:

@@ -92,6 +92,8 @@ class Run:
     def _one_link(self, again: bool) -> None:
         try:
             link = self._connect()
+            if self._awake.is_set():  # closed meanwhile
+                return
             self._start_pings(link)
             self._greet(again)
             self._read(link)
