@@ -65,6 +65,7 @@ class Run:
         self._settings = settings
         self._awake = threading.Event()  # set when keep_running is False: any thread
         self._link: Link | None = None  # read by any
+        self._sock: WebSocket | None = None  # close() takes it from the app
         self._pinger: Pinger | None = None
 
     def wake(self) -> None:
@@ -109,7 +110,7 @@ class Run:
             sslopt=dict(settings.sslopt),
             fire_cont_frame=app.on_cont_message is not None,
         )
-        app.sock = sock
+        app.sock = self._sock = sock
         app.last_close_frame = None
         sock.settimeout(getdefaulttimeout())
         header = app.header() if callable(app.header) else app.header
