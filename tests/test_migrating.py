@@ -194,4 +194,4 @@ def test_a_wrapped_socket_is_refused(tls: object) -> None:
 
 def test_unknown_names_are_unknown() -> None:
     with pytest.raises(AttributeError, match="teleport"):
-        compat.teleport  # noqa: B018
+        compat.teleport  # type: ignore[attr-defined]  # noqa: B018

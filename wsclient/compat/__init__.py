@@ -8,7 +8,7 @@ that says so. The exceptions are websocket-client's own classes, with ours as ``
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websocket import (
     ABNF,
@@ -132,7 +132,9 @@ _REFUSED = MappingProxyType(
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name in _REFUSED:
-        refuse(f"websocket.{name}", _REFUSED[name])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker is to say that they are not there
+
+    def __getattr__(name: str) -> Any:
+        if name in _REFUSED:
+            refuse(f"websocket.{name}", _REFUSED[name])
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from websocket import (
     ABNF,
@@ -353,10 +353,12 @@ class WebSocket:
         """Refused."""
         check_mask_key(func)
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name in _REFUSED:
-            refuse(f"WebSocket.{name}", _REFUSED[name])
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # a type checker is to say that they are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in _REFUSED:
+                refuse(f"WebSocket.{name}", _REFUSED[name])
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 W = TypeVar("W", bound=WebSocket)
