@@ -70,7 +70,7 @@ ROOMS = (
     "__init__",
 )
 # Packages that users import by name and that no room may import. They may open sockets.
-ON_TOP = frozenset({"__main__", "check", "cli", "load", "locust", "testing"})
+ON_TOP = frozenset({"__main__", "check", "cli", "compat", "load", "locust", "testing"})
 # What they import of each other; everything else of theirs goes through the package itself.
 ARROWS_ON_TOP: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -110,6 +110,7 @@ NOT_AT_IMPORT = frozenset(
         "rich",
         "socksio",
         f"{PACKAGE}.cli",
+        f"{PACKAGE}.compat",
         f"{PACKAGE}.load",
         f"{PACKAGE}.testing",
     }
@@ -335,6 +336,10 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (arrows_point_one_way, "options", "from wsclient.connection import Connection"),
     (arrows_point_one_way, "connection", "from wsclient.testing import FaultServer"),
     (arrows_point_one_way, "__init__", "from .testing import FaultServer"),
+    (arrows_point_one_way, "__init__", "from wsclient import compat"),
+    (arrows_point_one_way, "session", "from wsclient.compat.errors import NotSupported"),
+    (arrows_point_one_way, "compat.link", "from wsclient.session import Session"),
+    (arrows_point_one_way, "testing.client", "from wsclient.compat import WebSocketApp"),
     (arrows_point_one_way, "testing.faults", "from wsclient.transport import Transport"),
     (arrows_point_one_way, "testing.faults", "from wsclient.load import run"),
     (arrows_point_one_way, "load.run", "from wsclient.connection import Connection"),

@@ -42,6 +42,8 @@ class Callbacks:
         self._on_error = options.on_error
         self._on_disconnect = options.on_disconnect
         self._on_reconnect = options.on_reconnect
+        self._on_ping = options.on_ping
+        self._on_pong = options.on_pong
         self._on_dropped = options.on_dropped
         self.connection: Any = None  # set once, before the reader thread starts
         self.errors = 0  # the one thread that runs callbacks at the time
@@ -50,7 +52,18 @@ class Callbacks:
     def any(self) -> bool:
         """Whether there is any callback at all."""
         others = self._on_open, self._on_close, self._on_error, self._on_dropped
-        return self.take_messages or any((*others, self._on_disconnect, self._on_reconnect))
+        return self.take_messages or any(
+            (*others, self._on_disconnect, self._on_reconnect, *self._on_control)
+        )
+
+    @property
+    def _on_control(self) -> tuple[Callable[..., object] | None, ...]:
+        return self._on_ping, self._on_pong
+
+    @property
+    def take_control(self) -> bool:
+        """Whether pings or pongs go to a callback."""
+        return any(self._on_control)
 
     @property
     def take_messages(self) -> bool:
@@ -62,6 +75,12 @@ class Callbacks:
 
     def closed(self, code: int, reason: str) -> None:
         self._run(self._on_close, code, reason)
+
+    def pinged(self, payload: bytes) -> None:
+        self._run(self._on_ping, payload)
+
+    def ponged(self, payload: bytes) -> None:
+        self._run(self._on_pong, payload)
 
     def disconnected(self, reason: Disconnect) -> None:
         self._run(self._on_disconnect, reason)

@@ -42,11 +42,9 @@ def connect(url: str | Callable[[], str], **options: Any) -> Connection:
 
 
 class Connection:
-    """One WebSocket connection with one writer thread and one reader thread.
+    """One WebSocket connection with one writer thread and one reader thread. Takes what ``connect`` takes.
 
     Every method may be called from any thread and from any callback. Times are seconds, sizes bytes.
-
-    Takes what ``connect`` takes.
     """
 
     def __init__(self, url: str | Callable[[], str], **options: Any) -> None:
@@ -55,8 +53,7 @@ class Connection:
         self._credentials: Credentials | None = None  # any thread, replaced whole
         self._send_timeout = self._options.send_timeout
         self._put = self._session.parts.outbox.put
-        # Only where it is needed: an idle connection shall cost little.
-        self._incoming = (
+        self._incoming = (  # only where it is needed: an idle connection shall cost little
             None if self._options.assemble else Incoming(partial(receive, self._session, what="recv_stream"))
         )
 
@@ -110,9 +107,7 @@ class Connection:
             self.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         if not self._session.parts.is_forked:
             self.close(1000 if kind is None else 1011)
 
@@ -214,6 +209,11 @@ class Connection:
         """
         self._session.parts.check_not_forked()
         return self._session.parts.outbox.ping(None if payload is None else to_ping_payload(payload))
+
+    def send_control(self, opcode: int, payload: str | BytesLike = b"") -> None:
+        """Send a ping (9) or a pong (10) ahead of all messages, and await nothing. Raises as ``ping``."""
+        self._session.parts.check_not_forked()
+        self._session.parts.outbox.put_control(opcode, to_ping_payload(payload))
 
     # -- receiving ------------------------------------------------------------------------------------
 

@@ -400,7 +400,7 @@ class Dial:
         self._step = Step.TCP
         local = cast("tuple[str, int] | None", self._options.local_address)
         source = local_endpoint(*local) if local else None
-        return connect_tcp(addresses, deadline, self._cancellation, source)
+        return connect_tcp(addresses, deadline, self._cancellation, source, self._options.socket_options)
 
     def _connect_through(self, proxy: Proxy, url: URL, deadline: float) -> DialStream:
         """A stream to the server of ``url`` through a proxy, which is told its name or one address."""

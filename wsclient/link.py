@@ -8,6 +8,7 @@ enforces.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
@@ -101,12 +102,18 @@ class Link:
         parts = self._parts
         if isinstance(event, Ping):
             parts.queue.control.put_pong(Frame(Opcode.PONG, event.payload))
+            self._tell(parts.callbacks.pinged, event.payload)
         elif isinstance(event, Pong):
             parts.keepalive.acknowledge(event.payload, monotonic())
+            self._tell(parts.callbacks.ponged, event.payload)
         elif isinstance(event, Close):
             self._peer_closed(event)
         elif isinstance(event, Failure):
             self._fail(event.error)
+
+    def _tell(self, callback: Callable[[bytes], None], payload: bytes) -> None:
+        if self._parts.callbacks.take_control:
+            self._parts.runner.call(partial(callback, payload))
 
     def _peer_closed(self, close: Close) -> None:
         parts = self._parts

@@ -483,6 +483,7 @@ class Options:
         proxy: from the environment unless given as the URL of an HTTP proxy or (with ``wsclient[socks]``) a
             SOCKS4, 4a, 5 or 5h one: ``socks5h://user:password@host:1080``; ``None`` for none.
         local_address: IP address of this machine, or that and a port, to connect from.
+        socket_options: what ``setsockopt`` is called with on each TCP socket before it connects.
         open_timeout: over DNS, TCP, proxy, TLS and upgrade together.
         close_timeout: default of ``close``.
         send_timeout: longest wait of ``send`` for room in the queue.
@@ -515,6 +516,8 @@ class Options:
             callbacks, run in order on the reader thread or the ``callback_executor``.
         on_disconnect(conn, reason), on_reconnect(conn): callbacks, with ``reconnect``: the connection is lost
             (a ``Disconnect`` says why), and open again. What ``on_reconnect`` sends goes out before the rest.
+        on_ping(conn, payload), on_pong(conn, payload): callbacks, in order with the messages: of the peer's
+            pings, which are answered without them, and of any pong, asked for or not.
         on_fragment(conn, data, final): in place of ``on_message`` with ``assemble=False``: each piece of a
             message, ``str`` or ``bytes``, and whether it is the last one.
         on_dropped(conn, message): called by the sending thread for each message given up.
@@ -532,6 +535,7 @@ class Options:
     server_hostname: str | None = None
     proxy: str | Proxy | ProxySource | bool | None = ProxySource.ENVIRONMENT
     local_address: str | tuple[str, int] | None = None
+    socket_options: Sequence[tuple[int, int, int | bytes]] = ()
     open_timeout: float = 10.0
     close_timeout: float = 10.0
     send_timeout: float = 5.0
@@ -567,6 +571,8 @@ class Options:
     on_error: Callback | None = None
     on_disconnect: Callback | None = None
     on_reconnect: Callback | None = None
+    on_ping: Callback | None = None
+    on_pong: Callback | None = None
     on_dropped: Callback | None = None
 
     @classmethod
@@ -634,6 +640,7 @@ class Options:
             self._set("unix_path", _path(self.unix_path))
         if self.socket is not None:
             _check_socket(self.socket)
+        self._set("socket_options", tuple(map(_socket_option, _items("socket_options", self.socket_options))))
         self._check_one_route()
 
     def _check_one_route(self) -> None:
@@ -644,6 +651,8 @@ class Options:
             raise ValueError(f"{given[0]}: can't be combined with {given[1]}")
         if self.local_address is not None and given not in ([], ["proxy"]):
             raise ValueError(f"local_address: can't be combined with {given[0]}")
+        if self.socket_options and given not in ([], ["proxy"]):
+            raise ValueError(f"socket_options: can't be combined with {given[0]}")
         if self.socket is not None and self.follow_redirects:
             raise ValueError("socket: can't be combined with follow_redirects, which needs new connections")
 
@@ -721,6 +730,21 @@ def _server_hostname(value: object) -> str:
     raise ValueError("server_hostname: must be a host name or an IP address, without port or zone")
 
 
+def _items(option: str, value: object) -> Iterable[object]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{option}: must be a sequence, not {_name_of(value)}")
+    return value
+
+
+def _socket_option(value: object) -> tuple[int, int, int | bytes]:
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        raise TypeError("socket_options: must hold (level, name, value)")
+    level, name, setting = value
+    if not (isinstance(level, int) and isinstance(name, int) and isinstance(setting, (int, bytes))):
+        raise TypeError("socket_options: level and name must be int, the value int or bytes")
+    return level, name, setting
+
+
 def _local_address(value: object) -> tuple[str, int]:
     host, port = value if isinstance(value, tuple) and len(value) == 2 else (value, 0)
     text = _text("local_address", host)
@@ -774,7 +798,7 @@ def _deflate(value: object) -> Deflate | None:
 
 _CALLBACKS: Final = (
     *("on_open", "on_message", "on_fragment", "on_close", "on_error"),
-    *("on_disconnect", "on_reconnect", "on_dropped"),
+    *("on_disconnect", "on_reconnect", "on_ping", "on_pong", "on_dropped"),
 )
 
 

@@ -200,6 +200,14 @@ class Outbox:
             fail_future(future, self._lifecycle.error())
         return future
 
+    def put_control(self, opcode: int, payload: bytes) -> None:
+        """Queue a ping or pong that nobody waits for, ahead of all messages."""
+        if opcode not in (Opcode.PING, Opcode.PONG):
+            raise ValueError(f"opcode: must be 9 (ping) or 10 (pong), not {opcode!r}")
+        if not self._lifecycle.is_open:
+            self._queue.refuse()
+        self._queue.control.put_ping(Entry(Frame(Opcode(opcode), payload)))
+
 
 def _wait_for(future: Future[T], timeout: float, what: str, told: float) -> T:
     try:

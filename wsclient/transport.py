@@ -34,6 +34,7 @@ __all__ = ["Cancellation", "Cancelled", "DeadlinePassed", "DialStream", "Transpo
 T = TypeVar("T")
 Address: TypeAlias = tuple[Any, ...]
 Resolved: TypeAlias = tuple[int, Address]  # address family and socket address
+SocketOption: TypeAlias = "tuple[int, int, int | bytes]"  # arguments of setsockopt
 
 # Without MSG_NOSIGNAL a program that restored SIGPIPE's default would die of a lost connection.
 _SEND_FLAGS: Final[int] = getattr(socket, "MSG_NOSIGNAL", 0) | getattr(socket, "MSG_DONTWAIT", 0)
@@ -227,11 +228,12 @@ def connect_tcp(
     deadline: float,
     cancellation: Cancellation,
     source: Resolved | None = None,
+    options: Sequence[SocketOption] = (),
 ) -> DialStream:
     """Connect to the first address that answers, from ``source`` if given: then only to those of its family.
 
-    Each gets an equal share of the time that is left. Raises ``OSError`` of the last address,
-    `DeadlinePassed` or `Cancelled`.
+    ``options`` are set on each socket before it connects. Each gets an equal share of the time that is left.
+    Raises ``OSError`` of the last address, `DeadlinePassed` or `Cancelled`.
     """
     if source is not None:
         addresses = [item for item in addresses if item[0] == source[0]]
@@ -239,7 +241,7 @@ def connect_tcp(
             raise OSError(errno.EADDRNOTAVAIL, "the host has no address of the kind that local_address is")
 
     def attempt(address: Resolved, until: float) -> DialStream:
-        return DialStream(_connect(address, until, cancellation, source), deadline, cancellation)
+        return DialStream(_connect(address, until, cancellation, source, options), deadline, cancellation)
 
     return try_each(addresses, deadline, attempt)
 
@@ -270,12 +272,18 @@ def _prepare(sock: socket.socket) -> None:
 
 
 def _connect(
-    target: Resolved, until: float, cancellation: Cancellation, source: Resolved | None = None
+    target: Resolved,
+    until: float,
+    cancellation: Cancellation,
+    source: Resolved | None = None,
+    options: Sequence[SocketOption] = (),
 ) -> socket.socket:
     family, address = target
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         _prepare(sock)
+        for option in options:
+            sock.setsockopt(*option)
         if source is not None:
             _bind(sock, source[1])
         _await_connected(sock, address if len(address) > 1 else address[0], until, cancellation)

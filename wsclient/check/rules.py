@@ -57,7 +57,7 @@ RULES: tuple[Rule, ...] = (
         "websocket-app",
         "websocket.WebSocketApp, by any name",
         "its callbacks hand out the raw WebSocket",
-        "use wsclient.Connection(url, on_message=...)",
+        "use wsclient.Connection(url, on_message=...), or wsclient.compat.WebSocketApp",
     ),
     Rule("raw-websocket", "websocket.WebSocket made or subclassed", _SEVERAL_WRITERS, _CONNECT),
     Rule(

@@ -42,7 +42,7 @@ OWN_KINDS = frozenset({f"{OURS}.Connection", f"{OURS}.TestClient"})
 CONNECTIONS = frozenset({f"{RAW}.create_connection", f"{OURS}.connect"}) | RAW_KINDS | OWN_KINDS
 
 # The modules that a user may import by name; all others belong to the inside of the package.
-PUBLIC_MODULES = frozenset({"check", "exceptions", "load", "locust", "testing"})
+PUBLIC_MODULES = frozenset({"check", "compat", "exceptions", "load", "locust", "testing"})
 PRIVATE_MODULES = frozenset(
     module.name for module in pkgutil.iter_modules([str(Path(__file__).parent.parent)])
 ) - (PUBLIC_MODULES | {"__main__"})
