@@ -26,7 +26,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns soak
+.PHONY: help setup demo test check lint types coverage format bench docs proxies stress clean conformance conformance-all fuzz reliability netns soak
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -59,6 +59,10 @@ bench: $(READY) ## measure against websocket-client and websockets; table, JSON 
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
 
 # The tests start what they need; SYSTEMD_OFFLINE: Debian would start all of it at once, for everybody.
+docs: $(READY) ## the documentation as HTML, in build/docs; a warning is an error
+	@$(RUN) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+	@echo "open build/docs/index.html"
+
 proxies: $(READY) ## install proxies (Debian, as root) and run the tests that go through them
 	apt-get update
 	SYSTEMD_OFFLINE=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(PROXY_PACKAGES)

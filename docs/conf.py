@@ -1,0 +1,64 @@
+"""How ``make docs`` builds the pages: from what is here, and nothing from the network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE / "_extensions")]
+
+from wsclient import __version__  # noqa: E402 - of this tree, wherever Sphinx was started
+
+project = "wsclient"
+author = "wsclient contributors"
+version = release = __version__
+
+extensions = ["sphinx.ext.autodoc", "myst_parser", "sphinx_copybutton", "docstrings", "code_links"]
+# Pages about packages that are not there.
+PARTS = [f"reference/{part}.md" for part in ("compat", "load", "locust")]
+exclude_patterns = [
+    "_extensions",
+    *(part for part in PARTS if not (ROOT / "wsclient" / Path(part).stem).is_dir()),
+]
+suppress_warnings = ["toc.empty_glob"]  # the same for other pages about them
+
+# What the type annotations name of the standard library has no page here; everything of ours must have one.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!wsclient\b).*")]
+nitpick_ignore = [("py:class", "wsclient.testing.factories.HasURL")]  # anything with a `url`
+
+myst_heading_anchors = 4
+highlight_language = "none"  # blocks of other kinds, such as what programs print, are shown as they are
+copybutton_prompt_text = "$ "
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+add_module_names = False
+python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"wsclient {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_copy_source = False
+html_show_sourcelink = False
+# A page that was opened as a file cannot fetch others; the results of a search come without their summaries.
+html_show_search_summary = False
+html_theme_options = {"navigation_with_keys": True}
+
+
+def _adapt(app: Sphinx, name: str, source: list[str]) -> None:
+    # On the web page of the repository the front page is its README; here it is the index.
+    source[0] = re.sub(r"\]\(\.\./README\.md", "](index.md", source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _adapt)
