@@ -18,14 +18,19 @@ project = "wsclient"
 author = "wsclient contributors"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "myst_parser", "sphinx_copybutton", "docstrings", "code_links"]
-# Pages about packages that are not there.
-PARTS = [f"reference/{part}.md" for part in ("compat", "load", "locust")]
-exclude_patterns = [
-    "_extensions",
-    *(part for part in PARTS if not (ROOT / "wsclient" / Path(part).stem).is_dir()),
+extensions = ["sphinx.ext.autodoc", "myst_parser", "sphinx_copybutton", "docstrings", "code_links", "checks"]
+# These go with packages that a tree may not have.
+PACKAGES = ("compat", "load", "locust")
+OPTIONAL_PAGES = ("cli", "load", "locust", "migrating", *(f"reference/{name}" for name in PACKAGES))
+PRESENT = [name for name in PACKAGES if (ROOT / "wsclient" / name).is_dir()]
+exclude_patterns = ["_extensions", *(f"reference/{name}.md" for name in PACKAGES if name not in PRESENT)]
+# Every name in their `__all__` needs an entry in the reference.
+public_modules = [
+    "wsclient",
+    "wsclient.testing",
+    "wsclient.check",
+    *(f"wsclient.{name}" for name in PRESENT),
 ]
-suppress_warnings = ["toc.empty_glob"]  # the same for other pages about them
 
 # What the type annotations name of the standard library has no page here; everything of ours must have one.
 nitpicky = True
@@ -57,6 +62,9 @@ html_theme_options = {"navigation_with_keys": True}
 def _adapt(app: Sphinx, name: str, source: list[str]) -> None:
     # On the web page of the repository the front page is its README; here it is the index.
     source[0] = re.sub(r"\]\(\.\./README\.md", "](index.md", source[0])
+    if name == "index":
+        for page in set(OPTIONAL_PAGES) - app.env.found_docs:
+            source[0] = source[0].replace(f"\n{page}\n", "\n")
 
 
 def setup(app: Sphinx) -> None:

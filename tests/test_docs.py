@@ -3,6 +3,9 @@
 Every ``python`` block runs as it stands, in a Python of its own with warnings as errors, after its server
 ``ws://localhost:8765`` was replaced by the URL of a real echo server. What the ``console`` blocks call must
 exist. Anything else belongs in a block of another kind, such as ``text``.
+
+A block that begins with a comment such as ``# echo_server.py`` is a file to be saved, which other commands of
+the page use: ``test_site.py`` runs it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = "ws://localhost:8765"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
 
 
@@ -50,7 +54,8 @@ def _documents() -> list[Document]:
 
 
 def _python_blocks() -> list[tuple[str, str]]:
-    return [block for document in _documents() for block in document.blocks("python")]
+    blocks = [block for document in _documents() for block in document.blocks("python")]
+    return [(place, text) for place, text in blocks if not FILE.match(text)]
 
 
 def _run(program: str, url: str) -> subprocess.CompletedProcess[str]:
@@ -106,11 +111,13 @@ def unknown_extras(document: Document) -> list[str]:
 
 def missing_files(document: Document) -> list[str]:
     here = (ROOT / document.name).parent
+    saved = [found[1] for _, block in document.blocks("python") if (found := FILE.match(block))]
     links = [here / link for link in LINK.findall(document.text)]
     scripts = [
         ROOT / script
         for command in document.commands()
         for script in re.findall(r"^(?:python3? )(\S+\.py)\b", command)
+        if script not in saved
     ]
     return [str(path) for path in [*links, *scripts] if not path.exists()]
 

@@ -85,4 +85,5 @@ def test_there_is_one_dependency(metadata: Message) -> None:
 
 
 def test_the_extras_exist(metadata: Message) -> None:
-    assert set(_all(metadata, "Provides-Extra")) == {"bench", "docs", "fast", "fuzz", "socks", "test", "testing"}
+    extras = {"bench", "docs", "fast", "fuzz", "socks", "test", "testing"}
+    assert set(_all(metadata, "Provides-Extra")) == extras
