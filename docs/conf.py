@@ -18,7 +18,14 @@ project = "wsclient"
 author = "wsclient contributors"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "myst_parser", "sphinx_copybutton", "docstrings", "code_links", "checks"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "docstrings",
+    "code_links",
+    "build_checks",
+]
 # These go with packages that a tree may not have.
 PACKAGES = ("compat", "load", "locust")
 OPTIONAL_PAGES = ("cli", "load", "locust", "migrating", *(f"reference/{name}" for name in PACKAGES))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from build_checks import loaded_from_elsewhere, undocumented
 from websockets.sync.client import ClientConnection, connect
 
 import wsclient
@@ -18,10 +19,6 @@ from wsclient import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-sys.path.append(str(DOCS / "_extensions"))
-
-from checks import loaded_from_elsewhere, undocumented  # noqa: E402 - stands beside the pages
-
 SERVER = "ws://localhost:8765"
 SHOWN = re.compile(r"^```python\n([^`]*?)^```\n\nIt prints:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^```python\n(# \w+\.py\n.*?)^```$", re.MULTILINE | re.DOTALL)
