@@ -26,7 +26,7 @@ PROXY_TESTS := tests/test_external_peers.py tests/test_external_proxies.py tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types coverage format bench docs proxies stress clean conformance conformance-all fuzz reliability netns soak
+.PHONY: help setup demo test check lint types coverage format bench proxies stress clean conformance conformance-all fuzz reliability netns soak
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -58,6 +58,7 @@ format: $(READY) ## put the source into the form that make check wants
 bench: $(READY) ## measure against websocket-client and websockets; table, JSON and chart
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
 
+.PHONY: docs
 docs: $(READY) ## the documentation as HTML, in build/docs; a warning is an error
 	@$(RUN) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
 	@echo "open build/docs/index.html"

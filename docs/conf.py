@@ -26,13 +26,6 @@ extensions = [
     "code_links",
     "build_checks",
 ]
-    "sphinx.ext.autodoc",
-    "myst_parser",
-    "sphinx_copybutton",
-    "docstrings",
-    "code_links",
-    "build_checks",
-]
 # These go with packages that a tree may not have.
 PACKAGES = ("compat", "load", "locust")
 OPTIONAL_PAGES = ("cli", "load", "locust", "migrating", *(f"reference/{name}" for name in PACKAGES))

@@ -3,9 +3,6 @@
 Every ``python`` block runs as it stands, in a Python of its own with warnings as errors, after its server
 ``ws://localhost:8765`` was replaced by the URL of a real echo server. What the ``console`` blocks call must
 exist. Anything else belongs in a block of another kind, such as ``text``.
-
-A block that begins with a comment such as ``# echo_server.py`` is a file to be saved, which other commands of
-the page use: ``test_site.py`` runs it.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = "ws://localhost:8765"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A file that the reader saves, and other commands of the page use: ``test_site.py`` runs it.
 FILE = re.compile(r"# (\w+\.py)\n")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
 
