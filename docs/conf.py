@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 from sphinx.application import Sphinx
 
@@ -38,6 +39,13 @@ public_modules = [
     "wsclient.check",
     *(f"wsclient.{name}" for name in PRESENT),
 ]
+
+if "locust" in PRESENT:
+    # The real ones would patch the standard library under Sphinx, and the package looks whether they did.
+    autodoc_mock_imports = ["gevent", "locust"]
+    monkey = SimpleNamespace(is_module_patched=lambda name: True)
+    sys.modules["gevent"] = gevent = ModuleType("gevent")
+    vars(gevent).update(__path__=[], monkey=monkey, GreenletExit=type("GreenletExit", (BaseException,), {}))
 
 # What the type annotations name of the standard library has no page here; everything of ours must have one.
 nitpicky = True

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from build_checks import loaded_from_elsewhere, undocumented
+from build_checks import exported, loaded_from_elsewhere, undocumented
 from websockets.sync.client import ClientConnection, connect
 
 import wsclient
@@ -106,6 +106,13 @@ def test_what_it_becomes_exists() -> None:
 
 
 # What the build refuses.
+
+
+def test_what_a_module_exports_is_read() -> None:
+    source = (ROOT / "wsclient" / "__init__.py").read_text(encoding="utf-8")
+    assert exported(source) == wsclient.__all__
+    with pytest.raises(ValueError, match="no __all__"):
+        exported("everything = []")
 
 
 def test_a_public_name_without_an_entry_is_noticed() -> None:

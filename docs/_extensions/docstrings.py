@@ -23,8 +23,8 @@ MEMBER = re.compile(r"^\s+(?P<name>[A-Z_]+) = .*?(?:  # (?P<text>.*))?$", re.MUL
 
 # Made by others than the reader of the page: how is of no interest.
 MADE_ELSEWHERE = re.compile(
-    r"(.*\.)?(ConnectionRecord|Disconnect|Peer|ReceiveStream|Record|SendStream|Server|ServerConnection|Stats)"
-    r"|(.*\.)?(Client|Fault|Server)Factory|(.*\.)?(ClosedWhileWaiting|UnparsedMessage|Step)"
+    r"(.*\.)?(ConnectionRecord|Disconnect|Peer|ReceiveStream|Record|SendStream|Server|ServerConnection|Stats"
+    r"|WebSocketClient)|(.*\.)?(Client|Fault|Server)Factory|(.*\.)?(ClosedWhileWaiting|UnparsedMessage|Step)"
 )
 
 
