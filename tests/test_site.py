@@ -66,13 +66,15 @@ def _server_of_the_tutorial(folder: Path) -> Iterator[str]:
 def test_the_server_of_the_tutorial_is_the_one_that_the_pages_need(tmp_path: Path) -> None:
     with _server_of_the_tutorial(tmp_path) as said:
         port = said.removeprefix("listening on port ").strip()
-        with wsclient.connect(f"ws://localhost:{port}/", proxy=None) as conn:
-            conn.send("hello")
-            assert conn.recv(timeout=10) == "hello"
+        url = f"ws://localhost:{port}/"
+        with wsclient.connect(url, proxy=None, compression="deflate") as conn:
+            assert "sec-websocket-extensions" not in conn.response_headers
+            conn.send(bytes(3_000_000))
+            assert len(conn.recv(timeout=10)) == 3_000_000
 
 
 def test_the_pages_use_that_port() -> None:
-    assert 'serve(echo, "localhost", 8765)' in _page("tutorial.md")
+    assert 'serve(echo, "localhost", 8765, ' in _page("tutorial.md")
     assert SERVER.rpartition(":")[2] == "8765"
 
 
