@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(HERE / "_extensions")]
 from wsclient import __version__  # noqa: E402 - of this tree, wherever Sphinx was started
 
 project = "wsclient"
-author = "wsclient contributors"
+author = project_copyright = "wsclient contributors"
 version = release = __version__
 
 extensions = [

@@ -19,14 +19,14 @@ OBJECTS: Mapping[str, str] = MappingProxyType(
     {"conn": "Connection", "server": "Server", "client": "TestClient", "reason": "Disconnect"}
 )
 PAGES = (
-    *("index", "threads", "request-reply", "reconnecting", "connecting", "streaming", "delivery"),
-    *("architecture", "reference/client", "reference/options", "reference/exceptions"),
+    *("index", "tutorial", "threads", "request-reply", "reconnecting", "connecting", "streaming", "delivery"),
+    *("reference/client", "reference/options", "reference/exceptions"),
 )
 # Whose members a page means by a bare name. On pages about other libraries it may be anything.
 MEANT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **dict.fromkeys(PAGES, ("Connection", "Options")),
-        "testing": ("TestClient", "Server"),
+        **dict.fromkeys(("testing", "reference/testing"), ("TestClient", "Server")),
     }
 )
 # Words rather than names.
@@ -69,11 +69,10 @@ class LinkNames(SphinxPostTransform):
         owner, dot, rest = text.partition(".")
         name = f"{OBJECTS.get(owner, owner)}.{rest}" if dot else text
         yield from (f"{owner_here}.{name}" for owner_here in here)
+        owners = () if dot else MEANT.get(self.env.docname, ())
+        yield from (f"{package}.{owner}.{name}" for owner in owners for package in PACKAGES[:2])
         yield name
         yield from (f"{package}.{name}" for package in PACKAGES)
-        if not dot:
-            owners = MEANT.get(self.env.docname, ())
-            yield from (f"{package}.{owner}.{name}" for owner in owners for package in PACKAGES[:2])
 
 
 def _above(node: nodes.Node) -> Iterator[nodes.Element]:
