@@ -24,7 +24,7 @@ MEMBER = re.compile(r"^\s+(?P<name>[A-Z_]+) = .*?(?:  # (?P<text>.*))?$", re.MUL
 # Made by others than the reader of the page: how is of no interest.
 MADE_ELSEWHERE = re.compile(
     r"(.*\.)?(ConnectionRecord|Disconnect|Peer|ReceiveStream|Record|SendStream|Server|ServerConnection|Stats"
-    r"|WebSocketClient)|(.*\.)?(Client|Fault|Server)Factory|(.*\.)?(ClosedWhileWaiting|UnparsedMessage|Step)"
+    r"|Step|WebSocketClient)|(.*\.)?(Client|Fault|Server)Factory"
 )
 
 
@@ -108,6 +108,16 @@ def _members(owner: type[enum.Enum]) -> Iterator[str]:
         yield from (f"   {match['text'] or ''}", "")
 
 
+def _without_marks_in_blocks(lines: Sequence[str]) -> list[str]:
+    """What stands below ``::`` is shown as it is: there, backquotes would be seen."""
+    found: list[str] = []
+    in_block = False
+    for line in lines:
+        in_block = line.endswith("::") or (in_block and (not line or line[0] == " "))
+        found.append(line.replace("``", "") if in_block else line)
+    return found
+
+
 def _rewritten(owner: object, lines: Sequence[str]) -> Iterator[str]:
     position = 0
     late: list[str] = []  # what belongs to the text comes before the members
@@ -131,13 +141,13 @@ def _rewritten(owner: object, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _process_docstring(app: Sphinx, what: str, name: str, owner: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = _rewritten(owner, list(lines))
+    lines[:] = _rewritten(owner, _without_marks_in_blocks(lines))
 
 
 def _process_signature(
     app: Sphinx, what: str, name: str, owner: Any, options: Any, arguments: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
-    if what in ("class", "exception") and MADE_ELSEWHERE.fullmatch(name):
+    if what == "exception" or (what == "class" and MADE_ELSEWHERE.fullmatch(name)):
         return "", None
     if name.endswith(".Options"):  # each has an entry of its own, with its type and its default
         return "(**options)", None
