@@ -60,7 +60,7 @@ bench: $(READY) ## measure against websocket-client and websockets; table, JSON 
 
 .PHONY: docs
 docs: $(READY) ## the documentation as HTML, in build/docs; a warning is an error
-	@$(RUN) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+	@$(RUN) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
 	@echo "open build/docs/index.html"
 
 # The tests start what they need; SYSTEMD_OFFLINE: Debian would start all of it at once, for everybody.

@@ -147,7 +147,7 @@ def _process_docstring(app: Sphinx, what: str, name: str, owner: Any, options: A
 def _process_signature(
     app: Sphinx, what: str, name: str, owner: Any, options: Any, arguments: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
-    if what == "exception" or (what == "class" and MADE_ELSEWHERE.fullmatch(name)):
+    if arguments and (what == "exception" or (what == "class" and MADE_ELSEWHERE.fullmatch(name))):
         return "", None
     if name.endswith(".Options"):  # each has an entry of its own, with its type and its default
         return "(**options)", None
