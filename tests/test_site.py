@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from build_checks import exported, loaded_from_elsewhere, undocumented
-from websockets.sync.client import ClientConnection, connect
+from docstrings import process_docstring as convert
 
 import wsclient
 from wsclient import Options
@@ -78,33 +79,41 @@ def test_the_pages_use_that_port() -> None:
     assert SERVER.rpartition(":")[2] == "8765"
 
 
-# Migrating from websockets: a name that is there has a row.
+# Docstrings become the reference.
 
 
-def _cells(column: int) -> str:
-    rows = [line.split("|") for line in _page("migrating-from-websockets.md").splitlines() if "|" in line]
-    return "\n".join(row[column] for row in rows)
+def _converted(owner: object) -> str:
+    lines = (inspect.getdoc(owner) or "").splitlines()
+    convert(None, "", "", owner, None, lines)
+    return "\n".join(lines)
 
 
-def _their_names() -> set[str]:
-    parameters = inspect.signature(connect).parameters.values()
-    options = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    documented = {"close", "close_code", "close_reason", "latency", "local_address", "ping", "pong", "recv"}
-    documented |= {"recv_streaming", "remote_address", "request", "response", "send", "state", "subprotocol"}
-    methods = {name for name in documented if hasattr(ClientConnection, name)}
-    return (options - {"legacy"}) | methods
+def test_what_is_raised_and_passed_becomes_fields() -> None:
+    found = _converted(wsclient.connect)
+    assert "\n:Parameters:\n\n   **url**\n      ``ws://`` or" in found
+    assert "\n:Raises:\n\n   ``HandshakeError``\n      the server refused" in found
 
 
-@pytest.mark.parametrize("name", sorted(_their_names()))
-def test_each_name_of_websockets_has_a_row(name: str) -> None:
-    assert re.search(rf"`{name}\b", _cells(1)), f"{name} is not in the first column"
+def test_an_option_shows_its_type_and_its_default() -> None:
+    found = _converted(Options)
+    assert ".. py:attribute:: open_timeout\n   :type: float\n   :value: 10.0\n\n   over DNS" in found
+    assert ".. py:attribute:: json_dumps\n" in found
+    assert "``on_close(conn, code, reason)``" in found
 
 
-def test_what_it_becomes_exists() -> None:
-    known = set(dir(Options)) | {"reconnect", "timeout"}
-    named = set(re.findall(r"`(\w+)=", _cells(2)))
-    assert named <= known, named - known
-    assert {"headers", "ssl_context", "max_message_size"} <= named
+def test_every_option_has_an_entry() -> None:
+    entries = set(re.findall(r"^\.\. py:attribute:: (\w+)$", _converted(Options), re.MULTILINE))
+    assert entries == {field.name for field in fields(Options)}
+
+
+def test_members_of_an_enum_have_entries() -> None:
+    found = _converted(wsclient.ClosedBy)
+    assert ".. py:attribute:: PEER\n   :value: 'peer'\n\n   the peer's close frame came first" in found
+
+
+def test_a_section_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a name"):
+        convert(None, "", "", None, None, ["Raises:", "    whatever it likes"])
 
 
 # What the build refuses.

@@ -140,7 +140,10 @@ def _rewritten(owner: object, lines: Sequence[str]) -> Iterator[str]:
         yield from _members(owner)
 
 
-def _process_docstring(app: Sphinx, what: str, name: str, owner: Any, options: Any, lines: list[str]) -> None:
+def process_docstring(
+    app: Sphinx | None, what: str, name: str, owner: Any, options: Any, lines: list[str]
+) -> None:
+    """Called by Sphinx, for each docstring: rewrites ``lines``."""
     lines[:] = _rewritten(owner, _without_marks_in_blocks(lines))
 
 
@@ -158,6 +161,6 @@ def _process_signature(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", _process_docstring)
+    app.connect("autodoc-process-docstring", process_docstring)
     app.connect("autodoc-process-signature", _process_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
