@@ -65,9 +65,11 @@ def test_compression_is_theirs_by_default_and_not_ours() -> None:
 
 def test_the_largest_message_is_1_mib_there_and_16_here() -> None:
     with FaultServer(accept_upgrade(), send_binary(bytes(1024**2 + 1)), read_until_close()) as server:
-        with connect(server.url, proxy=None, compression=None) as theirs:
-            with pytest.raises(ConnectionClosedError, match="1009"):
-                theirs.recv(timeout=10)
+        with (
+            connect(server.url, proxy=None, compression=None) as theirs,
+            pytest.raises(ConnectionClosedError, match="1009"),
+        ):
+            theirs.recv(timeout=10)
         with wsclient.connect(server.url, proxy=None) as ours:
             assert len(ours.recv(timeout=10)) == 1024**2 + 1
 
