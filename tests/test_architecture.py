@@ -45,6 +45,7 @@ ROOMS = (
     "control_lane",
     "fragments",
     "waiting_line",
+    "lanes",
     "front",
     "admission",
     "send_queue",

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from test_pytest_plugin import NESTED, QUICK
 
 from wsclient.check import (
     DEFAULT_RULES,
@@ -422,18 +423,7 @@ def test_the_pre_commit_hook_runs() -> None:
 
 # The item of a test run.
 
-OPTIONS = (
-    "-p",
-    "pytest_wsclient",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:hypothesispytest",
-    "-W",
-    "error",
-    "-q",
-    "-rA",
-)
+OPTIONS = ("-p", "pytest_wsclient", "-p", "no:cacheprovider", *QUICK, *NESTED, "-q", "-rA")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import sys
@@ -38,11 +37,11 @@ from wsclient.fragments import FragmentLane, Phase, StreamSource
 from wsclient.fragments import Outcome as ChunkOutcome
 from wsclient.frames import Frame, Opcode
 from wsclient.inbox import Inbox
-from wsclient.items import Batch, Entry, Item
+from wsclient.items import Batch, Entry, Item, Lane
 from wsclient.options import Overflow
 from wsclient.room import Room
 from wsclient.send_queue import QueueState, SendQueue
-from wsclient.waiting_line import Outcome, Waiter, WaitingLine
+from wsclient.waiting_line import Lookout, Outcome, Waiter, WaitingLine
 
 EXPLORER = Explorer(
     [
@@ -301,7 +300,7 @@ def lost_and_open_again(kind: Queue = SendQueue) -> Play:
 
     def reader() -> None:
         stage.queue.halt()
-        stage.queue.put_again([], [])
+        stage.queue.put_again([], [], Lane.WAITING)
         links = stage.queue.greet()
         stage.queue.front.begin_greeting(links)
         stage.producer("reader", "hello")()
@@ -577,13 +576,7 @@ class FlagAfterLook(SendQueue):
 
 
 class _HastyLine(WaitingLine):
-    def wait(
-        self,
-        waiter: Waiter,
-        timeout: float | None,
-        look: Callable[[], None],
-        due: Callable[[], float] = lambda: math.inf,
-    ) -> Outcome:
+    def wait(self, waiter: Waiter, timeout: float | None, lookout: Lookout) -> Outcome:
         if waiter.wake.acquire(timeout=-1 if timeout is None else timeout):
             return waiter.outcome
         with self._mutex:
@@ -641,7 +634,7 @@ class ChunkWithoutBell(SendQueue):
 class LookThenRegister(Inbox[str]):
     """A consumer looks for messages, and only then says that it waits."""
 
-    def _wait_for_item(self, timeout: float | None) -> str:
+    def _wait_for_item(self, timeout: float | None, leaves: Callable[[], bool]) -> str:
         while True:
             if self._items:
                 return self._items.popleft()
@@ -662,7 +655,7 @@ class LookThenPause(Inbox[str]):
 class WakeUpKept(Inbox[str]):
     """A consumer whose time is over keeps the wake-up that came meanwhile."""
 
-    def _wait_for_item(self, timeout: float | None) -> str:
+    def _wait_for_item(self, timeout: float | None, leaves: Callable[[], bool]) -> str:
         while True:
             waiter = self._register()
             if not self._items and not self._wait(waiter, timeout):
@@ -680,7 +673,7 @@ class WakeUpKept(Inbox[str]):
 class CloseUnseen(Inbox[str]):
     """A consumer that registers after the close, beside an item that another one takes, waits for ever."""
 
-    def _wait_for_item(self, timeout: float | None) -> str:
+    def _wait_for_item(self, timeout: float | None, leaves: Callable[[], bool]) -> str:
         while True:
             waiter = self._register()
             if self._items:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import strategies as st
@@ -359,11 +359,9 @@ def test_what_a_future_calls_back_ends_no_thread(
 
     future: Future[None] = Future()
     future.add_done_callback(raising)
-    with caplog.at_level(logging.ERROR):
-        if fails:
-            fail_future(future, OSError())
-        else:
-            resolve_future(future, None)
+    with caplog.at_level(logging.ERROR), ThreadPoolExecutor(1) as pool:  # a thread of the library's
+        call = (fail_future, future, OSError()) if fails else (resolve_future, future, None)
+        pool.submit(*call).result()
     assert future.done()
     (record,) = caplog.records
     assert record.exc_info is not None

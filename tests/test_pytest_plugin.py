@@ -20,6 +20,8 @@ pytestmark = pytest.mark.timeout(50)
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "pytest_wsclient"
+# What the suite around it has imported cannot be rewritten.
+NESTED = ("-W", "error", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 QUICK = ("-p", "no:hypothesispytest")  # in a suite within a suite it imports all of hypothesis, each time
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -27,7 +29,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
     """Run a suite of one file in this process, with warnings as errors."""
     pytester.makepyfile(f"from __future__ import annotations\n{source}")
-    options = ("-p", PLUGIN, "-p", "no:cacheprovider", *QUICK, "-W", "error", *arguments)
+    options = ("-p", PLUGIN, "-p", "no:cacheprovider", *QUICK, *NESTED, *arguments)
     return pytester.runpytest_inprocess(*options)
 
 

@@ -702,16 +702,17 @@ class TestBarriers:
 
         ledger = Ledger(10_000, keeps=True, ping=ping, on_room=lambda: room.append(True))
         for now in range(64):
-            assert ledger.written(["small"], float(now)) is None
+            assert ledger.written(["small"], float(now), pings=now) is None
             assert ledger.due(now + 0.5) is not None
-        ledger.written([bytes(20_000)], 100.0)
+        ledger.written([bytes(20_000)], 100.0, pings=64)
         assert ledger.due(200.0) is None, "there are too many"
-        for pong in list(pongs):
+        for number, pong in enumerate(list(pongs), 1):
+            ledger.settle(number)
             pong.set_result(0.0)
         assert ledger.is_full
         assert not room
         assert ledger.deadline < math.inf
         assert ledger.due(ledger.deadline) is not None
-        pongs[-1].set_result(0.0)
+        ledger.settle(65)
         assert room == [True]
         assert ledger.bytes == 0

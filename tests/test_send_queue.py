@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from wsclient.exceptions import ConnectionClosed, QueueFull, SendTimeout
 from wsclient.frames import Frame, Opcode
-from wsclient.items import Batch, Entry, Item, is_message
+from wsclient.items import Batch, Entry, Item, Lane, is_message
 from wsclient.options import Overflow
 from wsclient.send_queue import SendQueue
 from wsclient.waiting_line import Outcome
@@ -651,7 +651,7 @@ def test_who_gives_up_holds_up_nobody(pool: ThreadPoolExecutor) -> None:
         large = queue.admission.admit("y" * 2900, True)
         assert large is not None
     small = joins(pool, queue, b"small")
-    assert queue._line.wait(large, 0, queue.front.serve_line) is Outcome.WAITING
+    assert queue._line.wait(large, 0, queue.admission) is Outcome.WAITING
     small.result(BOUND)
     assert take(queue) == ["x" * 1500, b"small"]
     assert room_left(queue) == 3
@@ -703,7 +703,7 @@ def test_a_waiter_that_is_interrupted_leaves_the_line() -> None:
 
     waiter.wake = Interrupted()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        queue._line.wait(waiter, None, queue.front.serve_line)
+        queue._line.wait(waiter, None, queue.admission)
     assert not queue._line
     assert take_all(queue) == ["1", "2", "3"]
     assert room_left(queue) == 3
@@ -984,9 +984,9 @@ def test_whenever_it_ends_all_that_was_accepted_is_accounted_for(
 # ------------------------------------------------------------------------------------ from link to link
 
 
-def lose(queue: SendQueue, in_doubt: list[Item], unwritten: list[Item]) -> None:
+def lose(queue: SendQueue, in_doubt: list[Item], unwritten: list[Item], lane: Lane = Lane.WAITING) -> None:
     queue.halt()
-    queue.put_again(in_doubt, unwritten)
+    queue.put_again(in_doubt, unwritten, lane)
     queue.resume(queue.greet())
 
 
@@ -997,7 +997,7 @@ def test_a_loss_in_the_middle_of_sending_again_keeps_the_order() -> None:
     lose(queue, ["1", "2", "3", "4", "5"], ["6"])
     assert take(queue) == ["1", "2"]
     assert take(queue) == ["3", "4"]
-    lose(queue, ["1", "2"], ["3", "4"])
+    lose(queue, ["1", "2"], ["3", "4"], Lane.IN_DOUBT)
     lose(queue, [], [])
     assert [item for _ in range(5) for item in take(queue)] == ["1", "2", "3", "4", "5", "6", "7"]
 

@@ -6,7 +6,6 @@ Used under the mutex of the queue.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 
 from wsclient.doorbell import Doorbell
@@ -125,8 +124,15 @@ class Admission:
     def tell_expired(self) -> None:
         """Tell the application what was given up. Without the mutex, on the thread that looked."""
         while self._expired:
-            with suppress(IndexError):  # another thread tells, too
-                self._on_expired(self._expired.pop(0))
+            try:
+                item = self._expired.pop(0)
+            except IndexError:  # another thread tells, too
+                return
+            try:
+                self._on_expired(item)
+            except BaseException:  # Ctrl-C: whoever looks next tells, or the end of the connection does
+                self._expired.insert(0, item)
+                raise
 
     def _admit_in_turn(self, item: Item) -> bool:
         return not self._line and self._admit(item)

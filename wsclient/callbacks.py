@@ -66,15 +66,22 @@ class Callbacks:
     def disconnected(self, reason: Disconnect) -> None:
         self._run(self._on_disconnect, reason)
 
-    def reconnected(self) -> None:
+    def reconnected(self, is_lost: Callable[[], bool]) -> None:
+        """``is_lost`` tells whether that link is gone by now."""
         if self._on_reconnect is None:
             return
         try:
             self._on_reconnect(self.connection)
-        except Disconnected as error:  # no fault of its: the next link has a greeting of its own
-            self._log.info("on_reconnect: %s", error)
         except BaseException as error:
-            self._report("on_reconnect", error)
+            if isinstance(error, Disconnected) and is_lost():
+                self._log.info("on_reconnect: %s", error)  # no fault of its: the next one is greeted again
+            else:
+                self._report("on_reconnect", error)
+
+    @property
+    def follow_links(self) -> bool:
+        """Whether the application wants to know of links that come and go."""
+        return bool(self._on_disconnect or self._on_reconnect)
 
     @property
     def greets_again(self) -> bool:

@@ -156,7 +156,7 @@ class Connection:
 
         The future is resolved once the message is written to the socket, and failed with
         ``ConnectionClosed`` when it never will be, or ``SendTimeout`` when it expired (see ``send``). Its
-        callbacks run on the writer thread: keep them short.
+        callbacks run on the writer thread, or a sending one that needs the room: keep them short, lock-free.
         """
         seconds = math.inf if expire is None else check_timeout(expire, "expire")
         return self._session.parts.outbox.put_with_receipt(to_item(data), self._send_timeout, seconds)
@@ -182,7 +182,7 @@ class Connection:
             Timeout: that took longer.
             ConnectionClosed: the connection ended first.
             Disconnected: called by a callback, and the connection is lost: it is opened again after that.
-            WSClientError: called by a callback of a future, which runs on the writer thread.
+            WSClientError: in a callback of a future.
         """
         in_callback = self._session.check_may_wait("flush")
         self._session.parts.outbox.flush(check_timeout(timeout), in_callback=in_callback)
@@ -195,8 +195,7 @@ class Connection:
         Raises:
             Timeout: no pong in time.
             ConnectionClosed: the connection ended first.
-            Disconnected: it was lost, and ``delivery`` does not send again what is in doubt, or a callback
-                waits, after which it is opened again.
+            Disconnected: it was lost, and ``delivery`` does not send again, or a callback waits.
             WSClientError: called on a thread that would have to write the ping or read the pong.
         """
         in_callback = self._session.check_may_wait("confirm")
@@ -226,6 +225,7 @@ class Connection:
         Raises:
             Timeout: (a ``TimeoutError``) none came within ``timeout`` seconds.
             ConnectionClosed: none is left; also ``ProtocolError`` and ``MessageTooBig``.
+            Disconnected: called by a callback, and the connection is lost. See ``flush``.
         """
         if not self._options.assemble:
             raise WSClientError("recv() needs assemble=True: use recv_stream()")

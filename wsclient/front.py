@@ -1,8 +1,7 @@
 """The front of the send queue: where items leave it, batch by batch. Used under the mutex of the queue.
 
-While a connection is lost, nothing leaves. Once it is open again, what ``on_reconnect`` sends goes *ahead*,
-then what is *in doubt* or sent *again*, and only then what waits in the queue. These lanes take no room of
-the queue's.
+While a connection is lost, nothing leaves. Once it is open again, what ``on_reconnect`` sends leaves alone,
+until it has returned; then everything does, the lanes before the queue.
 """
 
 from __future__ import annotations
@@ -13,17 +12,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
-from typing import TypeAlias
 
 from wsclient.exceptions import Disconnected, QueueFull
 from wsclient.fragments import FragmentLane, StreamEntry, StreamSource, stop_streams
-from wsclient.items import Batch, Item, expiry_of, is_message, message_of
+from wsclient.items import Batch, Item, Lane, expiry_of, is_message, message_of
+from wsclient.lanes import Lanes
 from wsclient.room import Room
 from wsclient.waiting_line import WaitingLine
 
 __all__ = ["Flow", "Front"]
-
-_Lane: TypeAlias = "deque[Item] | tuple[()]"
 
 _CHUNK = 64  # messages popped between two looks at a batch's size, at most
 
@@ -65,23 +62,21 @@ class Front:
         self._enter = enter
         self._max_batch = max_batch
         self._chunk = max(1, min(_CHUNK, max_batch // room.share))
-        # Made when they are needed: empty ones would cost an idle connection 760 bytes each.
-        self._ahead: _Lane = ()
+        self._lanes = Lanes()
+        self._under_way = Lane.WAITING  # where the message that goes out in fragments comes from
         self._ahead_bytes = 0
-        self._in_doubt: _Lane = ()
-        self._again: _Lane = ()
         self._retired: list[Item] = []  # in doubt, and not to be written again
         self.flow = Flow.ALL
         self._greeter: int | None = None  # the thread that runs on_reconnect
         self._late_greeter: int | None = None  # ... of a link that is lost by now
-        self._links = 0  # how many links there were before this one
+        self.links = 0  # how many links there were before this one
         self.next_expiry = math.inf  # nothing that waits expires before
         self.high_messages = 0  # writer thread
         self.high_bytes = 0  # writer thread
 
     def __bool__(self) -> bool:
         """Whether there is anything that was accepted and not taken."""
-        return bool(self._waiting or self._lane or self._ahead or self._in_doubt or self._again)
+        return bool(self._waiting or self._lane or self._lanes)
 
     @property
     def waiting(self) -> int:
@@ -94,18 +89,18 @@ class Front:
             return False
         if self._lane:
             return self._lane.ready()
-        if self._ahead:
-            return True
-        return self.flow is Flow.ALL and bool(self._in_doubt or self._again or self._waiting)
+        if self.flow is Flow.ALL:
+            return bool(self._waiting or self._lanes)
+        return Lane.AHEAD in self._lanes
 
     def take(self, is_open: bool) -> Batch | None:
         """Return the next batch, or ``None`` when there is none yet."""
         if self._lane:
-            return self._lane.take(self._max_batch) if self.flow is not Flow.NOTHING else None
+            return self._take_fragments() if self.flow is not Flow.NOTHING else None
         if not self.ready():
             return None
-        if lane := self._ahead or self._in_doubt or self._again:
-            return self._take_from(lane)
+        if self._lanes:
+            return self._take_from(self._lanes.first)
         depth = len(self._waiting)
         items, size = _pop_batch(self._waiting, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
@@ -117,21 +112,30 @@ class Front:
         # Not after each batch: waking a thread costs as much as encoding ten messages.
         if is_open and not (self._line and self._waiting and self._room.is_scarce):
             self.serve_line()
-        return self._batch_of(whole, items, has_entries or whole is not items)
-
-    def _take_from(self, lane: deque[Item]) -> Batch | None:
-        items, _ = _pop_batch(lane, self._max_batch, 1)
-        batch = self._batch_of(self._cut(lane, items)[1], items, True)
-        if batch is not None:
-            batch.greeting = lane is self._ahead
-        self._ahead_bytes = sum(map(len, self._ahead)) if self._ahead else 0
-        return batch
-
-    def _batch_of(self, whole: list[Item], items: list[Item], has_entries: bool) -> Batch | None:
         if whole:
-            return Batch(whole, entries=has_entries)
-        self._lane.begin(items[0])
-        return self._lane.take(self._max_batch)
+            return Batch(whole, entries=has_entries or whole is not items)
+        return self._begin_fragments(items[0], Lane.WAITING)
+
+    def _take_from(self, lane: Lane) -> Batch | None:
+        before = self._lanes[lane]
+        items, _ = _pop_batch(before, self._max_batch, 1)
+        _, whole = self._cut(before, items)
+        self._lanes.tidy(lane)
+        self._ahead_bytes = sum(map(len, self._lanes.of(Lane.AHEAD)))
+        if whole:
+            return Batch(whole, entries=True, lane=lane)
+        return self._begin_fragments(items[0], lane)
+
+    def _begin_fragments(self, item: Item, lane: Lane) -> Batch | None:
+        self._under_way = lane
+        self._lane.begin(item)
+        return self._take_fragments()
+
+    def _take_fragments(self) -> Batch | None:
+        batch = self._lane.take(self._max_batch)
+        if batch is not None:
+            batch.lane = self._under_way
+        return batch
 
     def _cut(self, lane: deque[Item], items: list[Item]) -> tuple[int, list[Item]]:
         # What can be written whole now, large messages in pieces, and how many items that takes off the lane.
@@ -170,33 +174,29 @@ class Front:
         """Let nothing leave any more; return what stands for a stream that was under way."""
         self.flow = Flow.NOTHING
         self._greeter, self._late_greeter = None, self._greeter or self._late_greeter
-        self._links += 1
+        self.links += 1
         cut_off = self._lane.drop()
-        pieces = [item for item in cut_off if not isinstance(item, StreamEntry)]
-        self._again = _lane_of([*pieces, *self._again])
+        self._lanes.prepend(self._under_way, [item for item in cut_off if not isinstance(item, StreamEntry)])
         return [item for item in cut_off if isinstance(item, StreamEntry)]
 
-    def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> None:
-        """Have items leave before everything that waits, in order."""
-        # What was under way came off the first of the two lanes that is not empty: it goes back there.
-        if self._in_doubt:
-            self._in_doubt = _lane_of([*in_doubt, *unwritten, *self._in_doubt])
-        else:
-            self._in_doubt, self._again = _lane_of(in_doubt), _lane_of([*unwritten, *self._again])
+    def put_again(self, in_doubt: list[Item], unwritten: list[Item], lane: Lane) -> None:
+        """Have items leave before everything that waits, in order; ``unwritten`` came off ``lane``."""
+        self._lanes.prepend(lane, unwritten)
+        self._lanes.prepend(Lane.IN_DOUBT, in_doubt)
 
     def in_doubt(self) -> list[Item]:
         """What was written before and is, or was, to be written again."""
-        return [*self._retired, *self._in_doubt]
+        return [*self._retired, *self._lanes.of(Lane.IN_DOUBT)]
 
     def greet(self) -> int:
         """Let leave what ``on_reconnect`` sends, and nothing else. Returns what ``resume`` wants to know."""
         self.flow = Flow.GREETING
         self._room.hold_back()
-        return self._links
+        return self.links
 
     def begin_greeting(self, links: int) -> None:
         """The calling thread runs ``on_reconnect``, unless that link is lost by now."""
-        if links == self._links:
+        if links == self.links:
             self._greeter = threading.get_ident()
         else:
             self._late_greeter = threading.get_ident()
@@ -204,7 +204,7 @@ class Front:
     def resume(self, links: int, is_open: bool) -> None:
         """``on_reconnect`` has returned: let everything leave, unless that link is lost by now."""
         self._late_greeter = None
-        if links == self._links:
+        if links == self.links:
             self.flow, self._greeter = Flow.ALL, None
             self._room.let_go()
             if is_open:
@@ -221,53 +221,54 @@ class Front:
 
     def put_ahead(self, item: Item) -> None:
         """Have an item leave before everything else. Raises ``QueueFull`` beyond the bounds of the queue."""
-        size = self._ahead_bytes + len(item)
-        if self._ahead and is_message(item) and not self._room.would_hold(len(self._ahead) + 1, size):
-            raise QueueFull(f"on_reconnect has sent {len(self._ahead)} messages: flush() before more")
-        self._ahead = self._ahead or deque()
-        self._ahead.append(item)
+        size, count = self._ahead_bytes + len(item), len(self._lanes.get(Lane.AHEAD, ()))
+        if count and is_message(item) and not self._room.would_hold(count + 1, size):
+            raise QueueFull(f"on_reconnect has sent {count} messages: flush() before more")
+        self._lanes.append(Lane.AHEAD, item)
         self._ahead_bytes = size
 
     def take_ahead(self) -> list[Item]:
         """Take back what ``on_reconnect`` sent and what was not written."""
-        items, self._ahead, self._ahead_bytes = list(self._ahead), (), 0
+        items, self._ahead_bytes = self._lanes.empty(Lane.AHEAD), 0
         stop_streams(items)
         return items
 
     def knows(self, source: StreamSource) -> bool:
         """Whether a stream is under way or waits."""
-        lanes = self._ahead, self._again, self._waiting
-        return self._lane.holds(source) or any(source.item in list(lane) for lane in lanes)
+        waiting = (source.item in list(lane) for lane in (*self._lanes.values(), self._waiting))
+        return self._lane.holds(source) or any(waiting)
 
     def drop_from(self, source: StreamSource) -> list[Item]:
         """Give up a stream and what stands behind it; hand that back in order."""
         if self._lane.holds(source):
             return self.drop()
         behind: list[Item] = []
-        lanes: tuple[_Lane, ...] = self._ahead, self._again, self._waiting
-        for lane in lanes:
-            if not lane:
-                continue
+        lanes = (self._lanes[lane] for lane in (Lane.AHEAD, Lane.AGAIN) if lane in self._lanes)
+        for lane in *lanes, self._waiting:
             kept = _pop_all(lane)
             place = kept.index(source.item) if source.item in kept else len(kept)
             cut = 0 if behind else place
             lane.extendleft(reversed(kept[:cut]))
             behind += kept[cut:]
+        self._lanes.tidy(Lane.AHEAD)
+        self._lanes.tidy(Lane.AGAIN)
         return behind
 
     def drop(self) -> list[Item]:
         """Give up everything, and hand it back in order."""
+        self._lanes.prepend(self._under_way, self._lane.drop())
         # What is in doubt was written, and has an account of its own.
-        self._retired += self._in_doubt
-        items = [*self._lane.drop(), *self._ahead, *self._again, *_pop_all(self._waiting)]
-        self._ahead = self._in_doubt = self._again = ()
+        self._retired[:0] = self._lanes.empty(Lane.IN_DOUBT)
+        items = [*self._lanes.empty(Lane.AHEAD), *self._lanes.empty(Lane.AGAIN), *_pop_all(self._waiting)]
         self._ahead_bytes = 0
         return items
 
     def entered(self, item: Item) -> None:
         """Note an item that enters the queue through the mutex."""
         self._room.entered(item)
-        self.next_expiry = min(self.next_expiry, expiry_of(item))
+        if (expiry := expiry_of(item)) < self.next_expiry:
+            self.next_expiry = expiry
+            self._line.nudge()  # those in it sleep until a later one
 
     def drop_expired(self, now: float) -> list[Item]:
         """Give up what waits and is too late by now. Rouse the writer then: it may have found nothing."""
@@ -305,10 +306,6 @@ class Front:
             self._room.withdraw()
         else:
             self._room.publish()
-
-
-def _lane_of(items: list[Item]) -> _Lane:
-    return deque(items) if items else ()
 
 
 def _pop_batch(waiting: deque[Item], max_size: int, chunk: int) -> tuple[list[Item], int]:

@@ -15,13 +15,17 @@ from typing import Generic, TypeVar
 
 from wsclient.exceptions import Timeout
 
-__all__ = ["Inbox", "InboxClosed"]
+__all__ = ["Inbox", "InboxClosed", "InboxLeft"]
 
 T = TypeVar("T")
 
 
 class InboxClosed(Exception):
     """Nothing is left, and nothing will come."""
+
+
+class InboxLeft(Exception):
+    """The consumer does not want to wait any more."""
 
 
 class Inbox(Generic[T]):
@@ -56,7 +60,7 @@ class Inbox(Generic[T]):
         self._room.acquire()
         self._closed = False  # _mutex: nothing more will come
         self._unlimited = False  # _mutex: nobody is waited for any more; what finds no room is dropped
-        self._drops = False  # reader thread: after the first one everything, so that there is no hole
+        self.drops = False  # reader thread: after the first one everything, so that there is no hole
         self.dropped = 0  # reader thread
         self.high = 0  # reader thread
 
@@ -69,14 +73,14 @@ class Inbox(Generic[T]):
         """Hand over items in order; blocks while there is no room for them, until ``stop_waiting``."""
         start = 0
         while start < len(items):
-            count = 0 if self._drops else self._fitting(items, start)
+            count = 0 if self.drops else self._fitting(items, start)
             if count:
                 self._items.extend(items[start : start + count] if count < len(items) else items)
                 start += count
                 self.high = max(self.high, len(self._items))
                 self._wake_consumers(count)
             elif not self._wait_for_room(self._size(items[start])):
-                self._drops = True
+                self.drops = True
                 self.dropped += len(items) - start
                 return
 
@@ -136,26 +140,30 @@ class Inbox(Generic[T]):
 
     # -- consumers: any thread ------------------------------------------------------------------------
 
-    def get(self, timeout: float | None) -> T:
+    def get(self, timeout: float | None, leaves: Callable[[], bool] = lambda: False) -> T:
         """Take the oldest item, waiting for one at most ``timeout`` seconds.
+
+        Args:
+            leaves: tells whether to stop waiting; asked first and whenever somebody calls ``rouse``.
 
         Raises:
             Timeout: none came.
             InboxClosed: none is left and none will come.
+            InboxLeft: none is left, and ``leaves`` says so.
         """
         try:
             item = self._items.popleft()
         except IndexError:
-            item = self._wait_for_item(timeout)
+            item = self._wait_for_item(timeout, leaves)
         if self._paused and self._has_room():
             self._resume()
         return item
 
-    def _wait_for_item(self, timeout: float | None) -> T:
+    def _wait_for_item(self, timeout: float | None, leaves: Callable[[], bool]) -> T:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             waiter = self._register()
-            if self._items or self._closed:  # register, then look once more: the mirror of put_all and close
+            if self._items or self._closed or leaves():  # the mirror of put_all, close and rouse
                 self._leave(waiter)
                 woken = True
             else:
@@ -163,6 +171,8 @@ class Inbox(Generic[T]):
             try:
                 return self._items.popleft()
             except IndexError:  # another consumer was quicker, or none has come
+                if leaves():
+                    raise InboxLeft from None
                 if not woken:
                     raise Timeout(f"no message within {timeout} s") from None
 
@@ -208,12 +218,17 @@ class Inbox(Generic[T]):
     def wait_again(self) -> None:
         """Have the reader wait for room again: there is another stream. Reader thread."""
         with self._mutex:
-            self._unlimited = self._drops = False
+            self._unlimited = self.drops = False
 
     def close(self) -> None:
         """Let consumers have what is left, and then ``InboxClosed``."""
         with self._mutex:
             self._closed = True
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Have all consumers look again. Any thread."""
+        with self._mutex:
             while self._waiters:
                 self._waiters.pop(0).release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -14,9 +15,11 @@ __all__ = [
     "Batch",
     "Entry",
     "Item",
+    "Lane",
     "ends_message",
     "expiry_of",
     "is_message",
+    "is_ping",
     "message_of",
     "messages_of",
     "payload_size",
@@ -90,6 +93,11 @@ def is_message(item: Item) -> bool:
     return not isinstance(item, Frame) or item.opcode < Opcode.CLOSE
 
 
+def is_ping(item: Item) -> bool:
+    """Tell whether an item is a ping that is counted when it is written."""
+    return isinstance(item, Entry) and item.on_writing is not None
+
+
 def ends_message(item: Item) -> bool:
     """Tell whether a message of the application is complete once ``item`` is written."""
     outgoing = item.outgoing if isinstance(item, Entry) else item
@@ -126,6 +134,15 @@ def messages_of(items: Iterable[Item]) -> tuple[str | bytes, ...]:
     return tuple(message for message in map(message_of, items) if message is not None)
 
 
+class Lane(enum.Enum):
+    """Where the queue takes a batch from, in this order."""
+
+    AHEAD = "ahead"  # what on_reconnect sends
+    IN_DOUBT = "in doubt"  # was written to a link that is lost, and is written again
+    AGAIN = "again"  # was taken for a link that was lost before it was written
+    WAITING = "waiting"  # the queue itself
+
+
 class Batch:
     """What one write carries.
 
@@ -133,15 +150,15 @@ class Batch:
         items: in wire order.
         entries: whether there may be an ``Entry`` among them.
         final: whether this is the close frame, after which nothing goes out.
-        greeting: whether this is what ``on_reconnect`` has sent.
+        lane: where it comes from.
     """
 
-    __slots__ = ("entries", "final", "greeting", "items")
+    __slots__ = ("entries", "final", "items", "lane")
 
     def __init__(
-        self, items: list[Item], *, entries: bool, final: bool = False, greeting: bool = False
+        self, items: list[Item], *, entries: bool, final: bool = False, lane: Lane = Lane.WAITING
     ) -> None:
         self.items = items
         self.entries = entries
         self.final = final
-        self.greeting = greeting
+        self.lane = lane

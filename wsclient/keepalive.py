@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 
@@ -37,9 +37,15 @@ def fail_future(future: Future[float] | Future[None], error: BaseException) -> N
 
 def fail_futures(items: Iterable[Item], error: BaseException) -> None:
     """Fail whatever somebody waits for among some items. See ``fail_future``."""
+    interrupt: KeyboardInterrupt | None = None
     for item in items:
         if isinstance(item, Entry) and item.future is not None:
-            fail_future(item.future, error)
+            try:
+                fail_future(item.future, error)
+            except KeyboardInterrupt as raised:  # nobody's wait goes on because of it
+                interrupt = raised
+    if interrupt is not None:
+        raise interrupt
 
 
 def fail_expired(item: Item) -> None:
@@ -54,6 +60,8 @@ def _callbacks_contained() -> Iterator[None]:
     except InvalidStateError:
         pass
     except BaseException as error:  # SystemExit, which Future lets through: the thread is not theirs to end
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # it came while a callback ran, and is the application's
         # Whose future it is, is not known here; a format that shows the connection needs one all the same.
         log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": "-"})
         log.error("a future's callback raised", exc_info=error)
@@ -75,9 +83,17 @@ class Keepalive:
     Args:
         interval: seconds between the connection's own pings, ``None`` for none.
         timeout: seconds for the pong to come before the peer is dead, ``None`` for no verdict.
+        on_answered: called on the reader thread with the number of the last ping that a pong has answered,
+            before anybody learns of that pong.
     """
 
-    def __init__(self, interval: float | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        interval: float | None,
+        timeout: float | None,
+        on_answered: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        self._on_answered = on_answered
         self._interval = math.inf if interval is None else interval
         self._timeout = math.inf if timeout is None else timeout
         self._mutex = threading.Lock()
@@ -172,6 +188,7 @@ class Keepalive:
             if self._own not in self._pending:
                 self._verdict_at = math.inf
         self.latency = max(now - latest.sent_at, 0.0)
+        self._on_answered(latest.number)
         for ping in answered.values():
             resolve_future(ping.future, max(now - ping.sent_at, 0.0))
 

@@ -1,8 +1,10 @@
 """What was written and may not have arrived: kept until a pong shows that the peer has read beyond it.
 
-A pong answers a ping, and the pings here are *barriers*: they go out behind messages, so that their pongs say
-that the peer's WebSocket layer has processed those. One rides along whenever so many bytes were written, and
-one follows when the connection has been idle for a moment.
+A pong answers a ping and every ping before it (RFC 6455, section 5.5.3), and says that the peer's WebSocket
+layer has processed what was written before them. Pings are numbered as they are written; each batch here
+knows how many went before it, so that the pong of any later one settles it, whoever sent that ping. The
+ledger has pings of its own, *barriers*, so that there is one: one rides along whenever so many bytes were
+written, and one follows when the connection has been idle for a moment.
 """
 
 from __future__ import annotations
@@ -10,15 +12,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 
 from wsclient.exceptions import QueueFull
-from wsclient.items import Entry, Item
+from wsclient.items import Entry, Item, is_message, is_ping, restored
 
-__all__ = ["Ledger", "size_of"]
+__all__ = ["Doubt", "Ledger", "size_of"]
 
 _BARRIER_BYTES = 1 << 18  # written since the last barrier before the next one rides along
 _ITEM_BYTES = 64  # what a message takes beside its payload, so that empty ones are bounded, too
@@ -37,10 +38,25 @@ def size_of(items: Sequence[Item]) -> int:
 class _Batch:
     """Messages that one write has carried; ``greeting``: they are of ``on_reconnect``."""
 
-    number: int
+    pings: int  # written before it: the pong of a later one settles it
     items: Sequence[Item]
     size: int
     greeting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What a lost link leaves in doubt, in order.
+
+    Attributes:
+        items: messages of the application.
+        greeting: messages of ``on_reconnect``.
+        forgotten: how many more there were.
+    """
+
+    items: list[Item]
+    greeting: list[Item]
+    forgotten: int
 
 
 class Ledger:
@@ -62,11 +78,12 @@ class Ledger:
         self._mutex = threading.Lock()
         self._batches: deque[_Batch] = deque()  # _mutex
         self._bytes = 0  # _mutex
-        self._number = 0  # writer thread: batches written so far
+        self._answered = 0  # _mutex: number of the last ping whose pong has come
         self._barriers = 0  # _mutex: barriers under way
         self._unfenced_bytes = 0  # writer thread
         self.deadline = math.inf  # writer thread: when an idle connection gets its barrier
-        self.forgotten = 0  # writer thread: messages that found no room, since the last `take`
+        self.forgotten = 0  # _mutex: messages that found no room; any thread reads it
+        self._told = 0  # reader thread: how many of them `clear` has known
 
     @property
     def is_full(self) -> bool:
@@ -78,20 +95,45 @@ class Ledger:
         """Bytes in doubt now."""
         return self._bytes
 
-    def written(self, items: Sequence[Item], now: float, *, greeting: bool = False) -> Entry | None:
-        """Note a batch that is written; return a barrier to send behind it, if it is time. Writer thread."""
-        size = size_of(items)
-        with self._mutex:
-            self._number += 1
-            self._batches.append(_Batch(self._number, items, size, greeting))
-            self._bytes += size
-            while not self._keeps and self._bytes > self._max_bytes and len(self._batches) > 1:
-                self._forget()
+    @property
+    def untold(self) -> int:
+        """How many messages were forgotten on this link."""
+        return self.forgotten - self._told
+
+    # -- the writer thread ----------------------------------------------------------------------------
+
+    def written(
+        self, items: Sequence[Item], now: float, *, pings: int, entries: bool = False, greeting: bool = False
+    ) -> Entry | None:
+        """Note what is written; return a barrier to send behind it, if it is time.
+
+        Args:
+            items: of one batch. ``entries``: there may be pings and marks among them.
+            now: monotonic time.
+            pings: how many were written before the batch.
+            greeting: whether this is what ``on_reconnect`` has sent.
+        """
+        size = 0
+        for before, messages in _between_pings(items, pings) if entries else ((pings, items),):
+            if messages:
+                size += self._keep(_Batch(before, messages, size_of(messages), greeting))
+        if not size:
+            return None
         self._unfenced_bytes += size
         if self._unfenced_bytes >= self._barrier_bytes and self._barriers < _MAX_BARRIERS:
             return self._barrier()
         self.deadline = now + _IDLE_SECONDS
         return None
+
+    def _keep(self, batch: _Batch) -> int:
+        with self._mutex:
+            if batch.pings < self._answered:  # the pong was quicker than this thread
+                return 0
+            self._batches.append(batch)
+            self._bytes += batch.size
+            while not self._keeps and self._bytes > self._max_bytes and len(self._batches) > 1:
+                self._forget()
+        return batch.size
 
     def _forget(self) -> None:
         batch = self._batches.popleft()
@@ -99,16 +141,18 @@ class Ledger:
         self.forgotten += len(batch.items)
 
     def due(self, now: float) -> Entry | None:
-        """Return the barrier for a connection that has become idle. Writer thread."""
-        return self._barrier() if now >= self.deadline and self._may_ping(now) else None
+        """Return the barrier for a connection that has become idle."""
+        if now < self.deadline:
+            return None
+        if not self._batches:  # another ping was answered meanwhile
+            self.deadline = math.inf
+            return None
+        self.deadline = now + _IDLE_SECONDS  # to look again: too many are under way, or the last one is lost
+        return self._barrier() if self._barriers < _MAX_BARRIERS else None
 
     def last(self) -> Entry | None:
-        """Return a barrier to send before the close frame, if anything is in doubt. Writer thread."""
+        """Return a barrier to send before the close frame, if anything is in doubt."""
         return self._barrier() if self._batches and self._barriers < _MAX_BARRIERS else None
-
-    def _may_ping(self, now: float) -> bool:
-        self.deadline = now + _IDLE_SECONDS  # to look again: too many are under way, or the last one is lost
-        return self._barriers < _MAX_BARRIERS
 
     def _barrier(self) -> Entry | None:
         try:
@@ -117,19 +161,24 @@ class Ledger:
             return None
         with self._mutex:
             self._barriers += 1
-        pong.add_done_callback(partial(self._answered, self._number))
+        pong.add_done_callback(self._barrier_done)
         self._unfenced_bytes = 0
         self.deadline = math.inf
         return entry
 
-    def _answered(self, number: int, pong: Future[float]) -> None:
-        # Reader thread. A barrier of a lost link fails instead.
+    # -- the reader thread ----------------------------------------------------------------------------
+
+    def _barrier_done(self, pong: Future[float]) -> None:
+        # Answered, or failed because its link is lost.
         with self._mutex:
             self._barriers -= 1
-            if pong.cancelled() or pong.exception() is not None:
-                return
+
+    def settle(self, number: int) -> None:
+        """A pong has answered this ping, and the ones before it."""
+        with self._mutex:
+            self._answered = number
             was_full = self.is_full
-            while self._batches and self._batches[0].number <= number:
+            while self._batches and self._batches[0].pings < number:
                 self._bytes -= self._batches.popleft().size
             has_room = was_full and not self.is_full
         if has_room:
@@ -140,16 +189,39 @@ class Ledger:
         with self._mutex:
             return [item for batch in self._batches for item in batch.items]
 
-    def take(self) -> tuple[list[Item], list[Item]]:
-        """Empty it: return what is in doubt, in order, and apart from that what ``on_reconnect`` had sent.
+    def doubt(self) -> Doubt:
+        """What the lost link leaves in doubt. Once its writer has ended."""
+        batches = list(self._batches)
+        return Doubt(
+            [item for batch in batches if not batch.greeting for item in batch.items],
+            [item for batch in batches if batch.greeting for item in batch.items],
+            self.untold,
+        )
 
-        Once the writer of the link has ended.
-        """
+    def clear(self) -> None:
+        """Empty it: what ``doubt`` told of has another account now."""
         with self._mutex:
-            batches = list(self._batches)
             self._batches.clear()
             self._bytes = 0
-        self._unfenced_bytes = self.forgotten = 0
+        self._told = self.forgotten
+        self._unfenced_bytes = 0
         self.deadline = math.inf
-        items = [item for batch in batches if not batch.greeting for item in batch.items]
-        return items, [item for batch in batches if batch.greeting for item in batch.items]
+
+
+def _between_pings(items: Sequence[Item], pings: int) -> Iterator[tuple[int, list[Item]]]:
+    # The messages of a batch in groups, each with the number of pings that were written before it.
+    messages: list[Item] = []
+    for item in items:
+        if is_ping(item):
+            yield pings, messages
+            pings, messages = pings + 1, []
+        elif is_message(item) and (whole := restored(item)) is not None:
+            messages.append(_timeless(whole))
+    yield pings, messages
+
+
+def _timeless(item: Item) -> Item:
+    # Once written it was in time: it is sent again, if at all, whenever that is.
+    if isinstance(item, Entry):
+        item.expires_at = math.inf
+    return item

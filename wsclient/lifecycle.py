@@ -166,7 +166,7 @@ class Lifecycle:
     def lose(self, cause: BaseException) -> None:
         """Note that the connection is lost. Changes nothing once its end is known."""
         with self._mutex:
-            if self._leave_open(ClosedBy.NETWORK, _ABNORMAL, str(cause), cause):
+            if self._leave_open(ClosedBy.NETWORK, _ABNORMAL, str(cause) or type(cause).__name__, cause):
                 return
             # What breaks after we have hung up is not the cause of that.
             if self.cause is None and not (self.close_received or self.aborted):
@@ -254,7 +254,8 @@ class Lifecycle:
             if self.state is State.RECONNECTING:
                 self.state = State.CLOSING
                 if cause is not None:
-                    self._decide(ClosedBy.NETWORK, _ABNORMAL, f"not opened again: {cause}", cause)
+                    text = str(cause) or type(cause).__name__
+                    self._decide(ClosedBy.NETWORK, _ABNORMAL, f"not opened again: {text}", cause)
 
     def _decide(self, by: ClosedBy, code: int, reason: str, cause: BaseException | None) -> None:
         self.closed_by, self.code, self.reason, self.cause = by, code, reason, cause

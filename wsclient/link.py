@@ -86,9 +86,9 @@ class Link:
         self.thread.join(_WRITER_GRACE)
         return not self.thread.is_alive()
 
-    def unwritten(self) -> list[Item]:
-        """What was accepted and not written. Once the writer has ended, or is beyond all patience."""
-        return self.writer.unsent() + self._parts.queue.leftover()
+    def account(self) -> tuple[list[Item], list[Item]]:
+        """See ``Parts.account``. Once the writer has ended, or is beyond all patience."""
+        return self._parts.account(self.writer.unsent(), self.writer.lane)
 
     def leave(self) -> None:
         """Reader and writer call this when they are done. The second frees the file descriptor."""

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from time import monotonic
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from wsclient.exceptions import Disconnected, QueueFull, Timeout
+from wsclient.exceptions import Disconnected, QueueFull, Timeout, WSClientError
 from wsclient.frames import Frame, Opcode
+from wsclient.front import Flow
 from wsclient.items import Entry, Item, message_of
-from wsclient.keepalive import Keepalive, fail_future
+from wsclient.keepalive import Keepalive, fail_future, fail_futures
 from wsclient.lifecycle import Lifecycle
 from wsclient.options import Overflow
 from wsclient.send_queue import SendQueue
 
-__all__ = ["BytesLike", "Message", "Outbox", "to_item", "to_ping_payload"]
+__all__ = ["LOST_IN_CALLBACK", "BytesLike", "Message", "Outbox", "to_item", "to_ping_payload"]
 
 Message: TypeAlias = "str | bytes"
 BytesLike: TypeAlias = "bytes | bytearray | memoryview"
 T = TypeVar("T")
 
-_LOST_IN_CALLBACK = "the connection is lost: a callback that waits for the next one would wait for itself"
+LOST_IN_CALLBACK = "the connection was lost: a callback that waits for the next one would wait for itself"
 _MAX_CONTROL_PAYLOAD = 125  # RFC 6455, section 5.5
 
 
@@ -85,16 +87,14 @@ class Outbox:
         self._drops = overflow is Overflow.DROP_OLDEST
         self._sends_again = sends_again
         self._on_dropped = on_dropped
-        self._awaited: Future[None] | None = None  # what a callback waits for: its thread, one at a time
+        self._awaited: set[Future[Any]] = set()  # what callbacks wait for; each thread its own
         self.put: Callable[[Item, bool, float | None], None] = (
             self._put_dropping if self._drops else queue.put
         )
 
     def _put_dropping(self, item: Item, block: bool = True, timeout: float | None = None) -> None:
         victims = self._queue.put_dropping(item)
-        for victim in victims:  # all of them before any on_dropped, which may raise Ctrl-C
-            if isinstance(victim, Entry) and victim.future is not None:
-                fail_future(victim.future, QueueFull("dropped for a newer message"))
+        fail_futures(victims, QueueFull("dropped for a newer message"))  # all, before an on_dropped raises
         for victim in victims:
             message = message_of(victim)
             assert message is not None  # marks and pings are not dropped
@@ -129,22 +129,36 @@ class Outbox:
     def flush(self, timeout: float, *, in_callback: bool = False) -> None:
         """Wait until everything queued before is written; in a callback, no longer than the link lasts."""
         future: Future[None] = Future()
-        if in_callback:
-            self._awaited = future  # first: either `release` finds it, or we find that the link is lost
-        try:
+        with self._waiting_for(future, in_callback):
             self._queue.put_mark(Entry(None, future=future))
-            if in_callback and self._lifecycle.recovers:
-                self.release()
+            self._check_link(in_callback)
             _wait_for(future, timeout, "flush", timeout)
-        finally:
-            if in_callback:
-                self._awaited = None
 
-    def release(self) -> None:
-        """The link is lost: have a callback that waits for it go on. The next one is opened after it."""
-        future = self._awaited
-        if future is not None:
-            fail_future(future, Disconnected(_LOST_IN_CALLBACK))
+    @contextmanager
+    def _waiting_for(self, future: Future[Any], in_callback: bool) -> Iterator[None]:
+        if in_callback:
+            self._awaited.add(future)  # first: either `release` finds it, or we find that the link is lost
+        try:
+            yield
+        finally:
+            self._awaited.discard(future)
+
+    def _check_link(self, in_callback: bool) -> None:
+        if in_callback and self.is_behind():
+            raise Disconnected(LOST_IN_CALLBACK)
+
+    def is_behind(self) -> bool:
+        """Whether the caller, a callback, comes before the ``on_reconnect`` of a link that is still to come.
+
+        Raises ``Disconnected`` where it is the ``on_reconnect`` of a link that is lost by now.
+        """
+        front = self._queue.front
+        return self._lifecycle.recovers or (front.flow is Flow.GREETING and not front.is_greeter())
+
+    def release(self, error: WSClientError) -> None:
+        """The link is lost: have callbacks go on that wait for it. What comes next comes after them."""
+        for future in list(self._awaited):
+            fail_future(future, error)
 
     def confirm(self, timeout: float, *, in_callback: bool = False) -> float:
         """Wait for the pong of a ping behind everything queued before.
@@ -163,10 +177,10 @@ class Outbox:
     def _confirm_once(self, timeout: float, told: float, in_callback: bool) -> float:
         entry, future = self._keepalive.ping(None)
         try:
-            self._queue.put_mark(entry)
-            if in_callback and self._lifecycle.recovers:
-                raise Disconnected(_LOST_IN_CALLBACK)
-            return _wait_for(future, timeout, "confirm", told)
+            with self._waiting_for(future, in_callback):
+                self._queue.put_mark(entry)
+                self._check_link(in_callback)
+                return _wait_for(future, timeout, "confirm", told)
         finally:
             self._keepalive.forget(future)
 

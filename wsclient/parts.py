@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import NoReturn
 
 from wsclient.callbacks import Callbacks, Direct, Ordered, Received, Runner
-from wsclient.exceptions import WSClientError
+from wsclient.exceptions import Disconnected, WSClientError
 from wsclient.frames import Frame
 from wsclient.inbox import Inbox
-from wsclient.items import Item, message_of, received_size
+from wsclient.items import Item, Lane, message_of, received_size
 from wsclient.keepalive import Keepalive, fail_expired
 from wsclient.ledger import Ledger, size_of
 from wsclient.lifecycle import Lifecycle
 from wsclient.options import Options
-from wsclient.outbox import Outbox
+from wsclient.outbox import LOST_IN_CALLBACK, Outbox
 from wsclient.reconnect import Delivery
 from wsclient.send_queue import SendQueue
 from wsclient.stats import ReadCounters, WriteCounters
@@ -41,7 +42,7 @@ class Parts:
         self.options = options
         self.log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": self.name})
         self.lifecycle = Lifecycle(recovers=options.reconnect is not None)
-        self.keepalive = Keepalive(options.ping_interval, options.ping_timeout)
+        self.keepalive = Keepalive(options.ping_interval, options.ping_timeout, self._settle)
         self.callbacks = Callbacks(options, self.log)
         self.queue = SendQueue(
             options.max_queued_messages,
@@ -69,6 +70,10 @@ class Parts:
         self.written = WriteCounters()
         self.read = ReadCounters()
         self.is_forked = False  # set in a forked child
+
+    def _settle(self, ping: int) -> None:
+        if self.ledger is not None:
+            self.ledger.settle(ping)
 
     def _tell_expired(self, item: Item) -> None:
         # Runs on the thread of the application that needed the room.
@@ -105,9 +110,21 @@ class Parts:
         """Write nothing more to this link but ``final``; at the end cut off what was accepted."""
         if not self.lifecycle.recovers:
             self.queue.cut(final)
+            self.release(self.lifecycle.error())
             return
         self.queue.halt(final)
-        self.outbox.release()
+        self.release(Disconnected(LOST_IN_CALLBACK))
+
+    def release(self, error: WSClientError) -> None:
+        """Have callbacks go on that wait for what this link would have written. Any thread."""
+        self.outbox.release(error)
+
+    def watch(self) -> Callable[[], bool]:
+        """For a callback that waits for a message: whether its link is lost. Raises if so already."""
+        if self.outbox.is_behind():
+            raise Disconnected(LOST_IN_CALLBACK)
+        links = self.queue.front.links
+        return lambda: self.lifecycle.recovers or self.queue.front.links != links
 
     def stop_waiting(self) -> None:
         """Do not let messages that nobody takes keep the reader from finding the end of this link."""
@@ -119,10 +136,16 @@ class Parts:
         self.inbox.wait_again()
         self.runner.wait_again()
 
-    def in_doubt(self) -> list[Item]:
-        """What was written and may not have arrived, in order. Any thread."""
+    def account(self, cut_off: list[Item], lane: Lane = Lane.WAITING) -> tuple[list[Item], list[Item]]:
+        """What was accepted and not written, and what was written and may not have arrived. Any thread.
+
+        ``cut_off`` was taken from ``lane`` and is not written: not once more, if it was in doubt before.
+        """
+        was_in_doubt = lane is Lane.IN_DOUBT
         with self.queue.mutex:
-            return [*(self.ledger.peek() if self.ledger else []), *self.queue.front.in_doubt()]
+            written = self.ledger.peek() if self.ledger else []
+            in_doubt = [*written, *(cut_off if was_in_doubt else ()), *self.queue.front.in_doubt()]
+            return [*(() if was_in_doubt else cut_off), *self.queue.leftover()], in_doubt
 
     def in_doubt_bytes(self) -> int:
         """How much that is, as ``Stats`` counts it. Any thread."""

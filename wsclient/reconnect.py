@@ -138,7 +138,7 @@ def failed_attempt(error: BaseException, attempt: int, permanent: bool) -> Disco
     headers = error.headers if isinstance(error, HandshakeError) else {}
     return Disconnect(
         kind=DisconnectKind.HANDSHAKE_REJECTED if rejected else DisconnectKind.CONNECT_FAILED,
-        text=str(error),
+        text=str(error) or type(error).__name__,
         status=error.status if isinstance(error, HandshakeError) else None,
         retry_after=_retry_after(headers.get("retry-after"), headers.get("date")),
         permanent=permanent,

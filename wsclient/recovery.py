@@ -55,8 +55,14 @@ class Recovery:
 
     def next(self, link: Link) -> Link | None:
         """Return the link after ``link``, which has ended; ``None`` when that was the connection's end."""
-        if not self._parts.lifecycle.recovers:
+        try:
+            return self._next(link) if self._parts.lifecycle.recovers else None
+        except BaseException as error:  # no memory, most likely: the connection shall not end without a word
+            self._parts.log.error("giving up: %s", type(error).__name__, exc_info=error)
+            self._parts.lifecycle.give_up(error)
             return None
+
+    def _next(self, link: Link) -> Link | None:
         self._attempt = 0
         if monotonic() - self._opened_at > self._delay:
             self._step = 0
@@ -65,9 +71,10 @@ class Recovery:
             self._parts.lifecycle.give_up(None)
             return None
         self._parts.log.info("lost: %s: %s", reason.kind.value, reason.text)
-        self._parts.lifecycle.pause(None, lambda: self._is_told)  # an executor may be far behind
-        self._is_told = False
-        self._parts.runner.call(partial(self._tell, reason))
+        if self._parts.callbacks.follow_links:
+            self._parts.lifecycle.pause(None, lambda: self._is_told)  # an executor may be far behind
+            self._is_told = False
+            self._parts.runner.call(partial(self._tell, reason))
         self._failure = None
         found = self._try_again(reason)
         if found is None:
@@ -111,24 +118,36 @@ class Recovery:
         link.writer.stop()
         if not link.join_writer():  # there can't be two writers
             return None
-        unwritten = link.writer.unsent()
-        _fail_streams(unwritten)
-        forgotten = parts.ledger.forgotten if parts.ledger else 0
-        in_doubt, greeting = parts.ledger.take() if parts.ledger else ([], [])
-        again = in_doubt if parts.options.delivery is Delivery.AT_LEAST_ONCE else []
-        kept = [whole for item in unwritten if (whole := restored(item)) is not None]
-        greeting_lost = kept if link.writer.is_greeting else []
-        in_vain = [*greeting_lost, *parts.queue.put_again(again, [] if greeting_lost else kept)]
-        fail_futures(in_vain, Disconnected("the connection was lost before on_reconnect was done"))
-        if link.reader.is_within and not parts.callbacks.take_messages:
-            parts.inbox.put_last(Fragment(b"", final=True, lost=True))
+        reason = self._hand_over(link)
+        if not parts.callbacks.take_messages:
+            self._end_received(link)
         parts.wait_again()
         parts.lifecycle.rest()
         parts.keepalive.fail(Disconnected("the connection was lost before the answer came"))
         link.leave()
         self._detached()
-        handed_back = messages_of(greeting if again else [*greeting, *in_doubt])
-        return _reason(parts.lifecycle, handed_back, messages_of(in_vain), forgotten, self._attempt)
+        return reason
+
+    def _hand_over(self, link: Link) -> Disconnect:
+        # What was accepted and not answered for goes to the next link, or back to the application.
+        parts, unwritten = self._parts, link.writer.unsent()
+        assert parts.ledger is not None, "every connection that recovers has one"
+        _fail_streams(unwritten)
+        doubt = parts.ledger.doubt()
+        sends_again = parts.options.delivery is Delivery.AT_LEAST_ONCE
+        handed_back = messages_of(doubt.greeting if sends_again else [*doubt.greeting, *doubt.items])
+        kept = [whole for item in unwritten if (whole := restored(item)) is not None]
+        in_vain = parts.queue.put_again(doubt.items if sends_again else [], kept, link.writer.lane)
+        reason = _reason(parts.lifecycle, handed_back, messages_of(in_vain), doubt.forgotten, self._attempt)
+        parts.ledger.clear()  # not before: what fails above must not lose it
+        fail_futures(in_vain, Disconnected("the connection was lost before on_reconnect was done"))
+        return reason
+
+    def _end_received(self, link: Link) -> None:
+        inbox = self._parts.inbox
+        if link.reader.is_within or (inbox.drops and not self._parts.options.assemble):
+            inbox.put_last(Fragment(b"", final=True, lost=True))
+        inbox.rouse()
 
     # -- entering the next ----------------------------------------------------------------------------
 
@@ -154,7 +173,7 @@ class Recovery:
         with self._parts.queue.mutex:
             self._parts.queue.front.begin_greeting(links)
         try:
-            self._parts.callbacks.reconnected()
+            self._parts.callbacks.reconnected(lambda: self._parts.queue.front.links != links)
         finally:
             self._parts.queue.resume(links)
 

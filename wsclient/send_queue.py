@@ -35,7 +35,7 @@ from wsclient.exceptions import SendTimeout
 from wsclient.fragments import FragmentLane, StreamSource, stop_streams
 from wsclient.frames import Frame
 from wsclient.front import Flow, Front
-from wsclient.items import Batch, Entry, Item
+from wsclient.items import Batch, Entry, Item, Lane
 from wsclient.options import Overflow
 from wsclient.room import Room
 from wsclient.waiting_line import Outcome, WaitingLine
@@ -145,7 +145,7 @@ class SendQueue(queue.Queue[Item]):
             waiter = self._when_open(lambda: self.admission.admit(item, may_wait))
             if waiter is None:
                 return
-            outcome = self._line.wait(waiter, timeout, self.admission.look, self.admission.due)
+            outcome = self._line.wait(waiter, timeout, self.admission)
         finally:
             self.admission.tell_expired()
         if outcome is Outcome.WAITING:
@@ -243,17 +243,17 @@ class SendQueue(queue.Queue[Item]):
             self._final = final
             self._bell.ring()
 
-    def put_again(self, in_doubt: list[Item], unwritten: list[Item]) -> list[Item]:
-        """The link is gone: these leave first, once there is another one.
+    def put_again(self, in_doubt: list[Item], unwritten: list[Item], lane: Lane) -> list[Item]:
+        """The link is gone: these leave first, once there is another one. ``unwritten`` came from ``lane``.
 
         Returns what ``on_reconnect`` sent in vain.
         """
         with self.mutex:
             self.control.take()
+            self.front.put_again(in_doubt, unwritten, lane)
             in_vain = self.front.take_ahead()
-            cut = self._state is QueueState.CUT
-            self._leftover[:0] = unwritten if cut else []
-            self.front.put_again(in_doubt, [] if cut else unwritten)
+            if self._state is QueueState.CUT:
+                self._leftover[:0] = self.front.drop()
             return in_vain
 
     def greet(self) -> int:

@@ -22,17 +22,18 @@ from time import monotonic
 from typing import cast
 
 from wsclient.callbacks import Received, Runner
-from wsclient.exceptions import HandshakeError, WSClientError
+from wsclient.exceptions import Disconnected, HandshakeError, WSClientError
 from wsclient.fragments import StreamSource
 from wsclient.frames import Frame, Opcode, encode_close
 from wsclient.handshake import Dial, Upgraded, asked
-from wsclient.inbox import InboxClosed
+from wsclient.inbox import InboxClosed, InboxLeft
 from wsclient.items import messages_of
 from wsclient.keepalive import fail_futures
 from wsclient.lifecycle import Milestone, State
 from wsclient.lifetime import live
 from wsclient.link import Link
 from wsclient.options import Credentials, Options
+from wsclient.outbox import LOST_IN_CALLBACK
 from wsclient.parts import Parts
 from wsclient.recovery import Recovery
 from wsclient.stats import Stats
@@ -165,15 +166,15 @@ class Session:
         self._open_failed(self.parts.lifecycle.error())
 
     def _attach(self, upgraded: Upgraded) -> Link:
-        link = Link(self.parts, upgraded)
-        self.upgraded, self.link, self.threads.writer = upgraded, link, link.thread
-        self.parts.keepalive.start(monotonic())
         try:
+            link = Link(self.parts, upgraded)
+            self.upgraded, self.threads.writer = upgraded, link.thread
+            self.parts.keepalive.start(monotonic())
             link.thread.start()
-        except BaseException:  # no more threads to be had
-            self.link = None
-            link.transport.close()
+        except BaseException:  # no more threads to be had, or no memory
+            upgraded.transport.close()
             raise
+        self.link = link  # not before: others join its thread
         return link
 
     def _open_failed(self, error: BaseException) -> None:
@@ -192,7 +193,11 @@ class Session:
         while link is not None:
             link.read()
             link = recovery.next(link) if recovery else None
-        self._finish()
+        try:
+            self._finish()
+        finally:  # whatever failed there: nobody waits for ever
+            self.parts.inbox.close()
+            self.parts.runner.call(self._say_goodbye)
 
     def _greet(self) -> None:
         self.parts.callbacks.opened()
@@ -223,16 +228,15 @@ class Session:
         parts.queue.end()
         if link is not None:
             link.join_writer()
-        items = link.unwritten() if link else parts.queue.leftover()
-        parts.lifecycle.finish(messages_of(items), messages_of(parts.in_doubt()))
+        parts.queue.admission.tell_expired()  # what a Ctrl-C has left
+        unsent, in_doubt = link.account() if link else parts.account([])
+        parts.lifecycle.finish(messages_of(unsent), messages_of(in_doubt))
         error = parts.lifecycle.error()
-        fail_futures(items, error)
+        fail_futures(unsent, error)
         parts.keepalive.fail(error)
         if link is not None:
             link.leave()
-        parts.inbox.close()
         _log_end(parts)
-        parts.runner.call(self._say_goodbye)
 
     def _say_goodbye(self) -> None:
         lifecycle = self.parts.lifecycle
@@ -259,6 +263,7 @@ class Session:
             return
         self.parts.lifecycle.abort()
         self.parts.queue.end()
+        self.parts.release(self.parts.lifecycle.error())
         self.parts.stop_waiting()
         self._stop_dialling()
         link = self.link
@@ -291,8 +296,8 @@ class Session:
             link.thread.join(max(deadline - monotonic(), 0))
             if link.thread.is_alive():
                 return
-        unsent = link.unwritten() if link else parts.queue.leftover()
-        parts.lifecycle.account(messages_of(unsent), messages_of(parts.in_doubt()))
+        unsent, in_doubt = link.account() if link else parts.account([])
+        parts.lifecycle.account(messages_of(unsent), messages_of(in_doubt))
 
     def check_may_wait(self, what: str) -> bool:
         """Raise where a wait for the writer could never end. Tells whether the caller is a callback."""
@@ -351,12 +356,21 @@ def drop_and_wait(session: Session) -> None:
 def receive(session: Session, timeout: float | None, what: str = "recv") -> Received:
     """Take the next message, or piece of one, from the inbox of a connection. Thread-safe."""
     parts = session.parts
-    if not len(parts.inbox):
+    if len(parts.inbox):
+        leaves = _never
+    else:
         _check_may_wait(session, what)
+        leaves = parts.watch() if session.threads.are_calling() else _never
     try:
-        return parts.inbox.get(timeout)
+        return parts.inbox.get(timeout, leaves)
     except InboxClosed:
         raise parts.lifecycle.error() from parts.lifecycle.cause
+    except InboxLeft:
+        raise Disconnected(LOST_IN_CALLBACK) from None
+
+
+def _never() -> bool:
+    return False
 
 
 def _check_may_wait(session: Session, what: str) -> None:
@@ -378,8 +392,8 @@ def _log_end(parts: Parts) -> None:
     parts.log.log(level, text, lifecycle.code, lifecycle.reason, len(lifecycle.unsent))
     if lifecycle.in_doubt:
         parts.log.warning("%d messages were written and may not have arrived", len(lifecycle.in_doubt))
-    if parts.ledger is not None and parts.ledger.forgotten:
-        parts.log.warning("%d more are not known any more: max_in_doubt_bytes", parts.ledger.forgotten)
+    if parts.ledger is not None and parts.ledger.untold:
+        parts.log.warning("%d more are not known any more: max_in_doubt_bytes", parts.ledger.untold)
     if dropped:
         parts.log.warning("%d received messages found no room and were not taken in time", dropped)
 
@@ -404,6 +418,7 @@ def snapshot(session: Session) -> Stats:
         expired_messages=written.expired + queue.admission.expired,
         reconnects=read.reconnects,
         in_doubt_bytes=parts.in_doubt_bytes(),
+        forgotten_messages=parts.ledger.forgotten if parts.ledger else 0,
         received_waiting=len(parts.inbox),
         discarded_messages=parts.inbox.dropped + parts.runner.dropped,
         pings_sent=parts.keepalive.pings_sent,

@@ -55,6 +55,8 @@ class Stats:
         expired_messages: messages that were given up because they had expired.
         reconnects: how often the connection was opened again.
         in_doubt_bytes: with ``reconnect``: what was written and may not have arrived; 64 more a message.
+        forgotten_messages: with ``reconnect``: messages that were written, may not have arrived, and are not
+            handed back, for ``max_in_doubt_bytes`` had no room. None with ``delivery="at_least_once"``.
         received_waiting: received messages that nobody has taken yet.
         discarded_messages: received messages that found no room once the connection was closing or lost.
         pings_sent: pings written, the connection's own and the application's.
@@ -78,6 +80,7 @@ class Stats:
     expired_messages: int
     reconnects: int
     in_doubt_bytes: int
+    forgotten_messages: int
     received_waiting: int
     discarded_messages: int
     pings_sent: int

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from wsclient.items import Item
 
@@ -21,6 +22,19 @@ class Outcome(enum.Enum):
     REFUSED = "refused"
 
 
+class Lookout(Protocol):
+    """Where those who wait find room that nobody tells them of."""
+
+    def look(self) -> None:
+        """Serve the line. Under the mutex."""
+
+    def due(self) -> float:
+        """When (monotonic) that may find something. Without the mutex."""
+
+    def tell_expired(self) -> None:
+        """Tell the application what made way. Without the mutex."""
+
+
 class Waiter:
     """One producer and its item, which the writer thread appends for it when there is room."""
 
@@ -30,13 +44,18 @@ class Waiter:
         self.item = item
         self.size = len(item)
         self.outcome = Outcome.WAITING  # guarded by the queue's mutex
-        self.wake = threading.Lock()  # released once, under the mutex, by whoever sets the outcome
+        self.wake = threading.Lock()  # released under the mutex
         self.wake.acquire()
 
     def settle(self, outcome: Outcome) -> None:
         """End the wait. The caller holds the mutex."""
         self.outcome = outcome
-        self.wake.release()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Have the producer look at the outcome and at the clock. The caller holds the mutex."""
+        if self.wake.locked():  # else a nudge is on its way already: it will find what is new
+            self.wake.release()
 
 
 class WaitingLine:
@@ -64,38 +83,37 @@ class WaitingLine:
             accept(waiter.item)
             waiter.settle(Outcome.ACCEPTED)
 
+    def nudge(self) -> None:
+        """Have everybody look at the clock again: room may come free earlier than they know."""
+        for waiter in self._waiters:
+            waiter.nudge()
+
     def refuse_all(self) -> None:
         """Send everybody away."""
         while self._waiters:
             self._waiters.pop(0).settle(Outcome.REFUSED)
 
-    def wait(
-        self,
-        waiter: Waiter,
-        timeout: float | None,
-        look: Callable[[], None],
-        due: Callable[[], float] = lambda: math.inf,
-    ) -> Outcome:
-        """Wait at most ``timeout`` seconds, without the mutex.
-
-        ``look`` serves the line under it, and ``due`` tells when (monotonic) that may find something.
-        """
+    def wait(self, waiter: Waiter, timeout: float | None, lookout: Lookout) -> Outcome:
+        """Wait at most ``timeout`` seconds, without the mutex."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
-            while (until := due()) < deadline and not self._sleep(waiter, until):
-                with self._mutex:
-                    if waiter.outcome is Outcome.WAITING:  # else the queue may be closed by now
-                        look()
-            if waiter.outcome is Outcome.WAITING:
-                self._sleep(waiter, deadline)
+            while waiter.outcome is Outcome.WAITING and time.monotonic() < deadline:
+                if not self._sleep(waiter, min(lookout.due(), deadline)):
+                    self._look(waiter, lookout)
+                    lookout.tell_expired()
         finally:  # also when Ctrl-C ends the wait
             with self._mutex:
                 if waiter.outcome is Outcome.WAITING:
-                    look()
+                    lookout.look()
                 if waiter.outcome is Outcome.WAITING:
                     self._waiters.remove(waiter)
-                    look()  # it may have held up others, who need less room
+                    lookout.look()  # it may have held up others, who need less room
         return waiter.outcome
+
+    def _look(self, waiter: Waiter, lookout: Lookout) -> None:
+        with self._mutex:
+            if waiter.outcome is Outcome.WAITING:  # else the queue may be closed by now
+                lookout.look()
 
     def _sleep(self, waiter: Waiter, until: float) -> bool:
         return waiter.wake.acquire(timeout=-1 if until == math.inf else max(until - time.monotonic(), 0))

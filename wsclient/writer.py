@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from wsclient.exceptions import WSClientError
 from wsclient.frames import Outgoing, encode_batch, fully_written
-from wsclient.items import Batch, Entry, Item, ends_message, expiry_of, is_message, message_of, restored
+from wsclient.items import Batch, Entry, Item, Lane, ends_message, expiry_of, message_of
 from wsclient.keepalive import Keepalive, fail_expired, resolve_future
 from wsclient.ledger import Ledger
 from wsclient.send_queue import SendQueue
@@ -85,7 +85,8 @@ class Writer:
         self._ledger = ledger
         self._on_expired = on_expired
         self._stopped = False  # set once, by the reader thread
-        self.is_greeting = False  # writer thread: whether the batch in flight is of on_reconnect
+        self.lane = Lane.WAITING  # writer thread: where the batch in flight comes from
+        self._pings = 0  # writer thread: pings that were written before it
         self.counters = counters or WriteCounters()
         self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
         self._frames: Sequence[Outgoing] = ()  # writer thread: what goes out for all but the marks of them
@@ -144,7 +145,7 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         self._written = 0
         now = monotonic()
-        self.is_greeting = batch.greeting
+        self.lane, self._pings = batch.lane, self._keepalive.pings_sent
         if batch.final and self._ledger is not None:
             # The answer to it says what had arrived: the peer's close frame may have crossed ours.
             batch.items[:0] = filter(None, [self._ledger.last()])
@@ -179,11 +180,8 @@ class Writer:
             self._on_final()
 
     def _note_written(self, ledger: Ledger, items: Sequence[Item], *, entries: bool) -> None:
-        messages = items
-        if entries:
-            restorable = map(restored, filter(is_message, items))
-            messages = [_timeless(item) for item in restorable if item is not None]
-        barrier = ledger.written(messages, monotonic(), greeting=self.is_greeting) if messages else None
+        is_greeting = self.lane is Lane.AHEAD
+        barrier = ledger.written(items, monotonic(), pings=self._pings, entries=entries, greeting=is_greeting)
         if barrier is not None:
             self._queue.control.put_ping(barrier)
 
@@ -263,13 +261,6 @@ class Writer:
 
 def _outgoing(item: Item) -> Outgoing | None:
     return item.outgoing if isinstance(item, Entry) else item
-
-
-def _timeless(item: Item) -> Item:
-    # Once written it was in time: it is sent again, if at all, whenever that is.
-    if isinstance(item, Entry):
-        item.expires_at = math.inf
-    return item
 
 
 def _frames_of(items: Sequence[Item], now: float) -> list[Outgoing]:

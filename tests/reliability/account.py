@@ -27,6 +27,7 @@ class Evidence:
         assume_doubt: the connection does not report doubt: the last messages of each thread may be in doubt
             without being in ``in_doubt``. What is missing *before* one that arrived is lost all the same, for
             TCP has no holes.
+        forgotten: how many more the connection says it had no room to keep: of what is missing, so many.
         may_repeat: a message may arrive more than once.
         written: how many messages the connection says it has written, when it wrote each once at most.
     """
@@ -37,6 +38,7 @@ class Evidence:
     unsent: Sequence[Identity] = ()
     in_doubt: Sequence[Identity] = ()
     assume_doubt: bool = False
+    forgotten: int = 0
     may_repeat: bool = False
     written: int | None = None
 
@@ -65,7 +67,7 @@ class Evidence:
 
     @property
     def lost(self) -> frozenset[Identity]:
-        return self.missing - self.assumed_in_doubt
+        return frozenset(sorted(self.missing - self.assumed_in_doubt)[self.forgotten :])
 
     @cached_property
     def overtaken(self) -> list[Identity]:

@@ -25,10 +25,11 @@ __all__ = ["SCENARIOS"]
 _SHORTAGE_SECONDS = (0.1, 0.5)
 _SPARE_FILES = 16
 _SPARE_BYTES = 64 * 1024 * 1024  # of address space, beside what the process has at the start
-# Left to the process in a shortage: small objects, but no stack of a thread, and no large block. With less
-# than an arena of Python's allocator, threading.Thread.start() may wait for ever: the thread died at birth.
-_RESERVE = 1536 * 1024
-_LARGE, _SMALL = 4 * 1024 * 1024, 32 * 1024
+# Left to the process in a shortage: so many holes of so many bytes, for small objects, but for no batch, no
+# buffer and no stack of a thread. With nothing left at all, threading.Thread.start() may wait for ever: the
+# thread died at birth.
+_LARGE, _HOLE = 4 * 1024 * 1024, 32 * 1024
+_HOLES = 192
 _KEEPALIVE: Mapping[str, Any] = MappingProxyType({"ping_interval": 0.5, "ping_timeout": 0.5})
 
 Shortage = Callable[[], AbstractContextManager[None]]
@@ -83,12 +84,11 @@ def no_descriptors() -> Iterator[None]:
 def no_memory() -> Iterator[None]:
     """Only small objects can be had: no large block, and no stack for a thread."""
     with _limited(resource.RLIMIT_AS, _address_space() + _SPARE_BYTES), contextlib.ExitStack() as stack:
-        reserve = bytearray(_RESERVE)
         with contextlib.suppress(OSError):
             while True:
                 stack.enter_context(mmap.mmap(-1, _LARGE))
-        rest = list(_blocks(_SMALL))
-        del reserve
+        rest = list(_blocks(_HOLE))
+        del rest[-2 * _HOLES :: 2]  # not side by side, or they would be one
         yield
         del rest
 
@@ -166,15 +166,16 @@ def _jumping_clock(server: VerifyingServer, plan: Plan) -> Iterator[Injector]:
 SCENARIOS = (
     Scenario(
         "descriptors",
-        "no file descriptor to be had (RLIMIT_NOFILE), and the connection dropped, for 0.1 to 0.5 s",
+        "no file descriptor left (RLIMIT_NOFILE), and the connection dropped, for 0.1 to 0.5 s",
         _in_shortage(no_descriptors),
         process=Process,
     ),
     Scenario(
         "memory",
-        "no more memory to be had from the system (RLIMIT_AS), and the connection dropped, for 0.1 to 0.5 s",
+        "no memory left (RLIMIT_AS), and the connection dropped, for 0.1 to 0.5 s",
         _in_shortage(no_memory),
-        process=Process,
+        # Or each thread would have address space in reserve, and notice nothing.
+        process=lambda: Process(environment={"MALLOC_ARENA_MAX": "1"}),
         retry=(MemoryError,),
     ),
     Scenario(

@@ -134,7 +134,8 @@ def _judge(record: Record, arrivals: Sequence[Identity]) -> Verdict:
         arrivals=whole,
         unsent=[place(one)[1] for one in record.unsent],
         in_doubt=[place(one)[1] for one in record.in_doubt],
-        assume_doubt=bool(record.forgotten) or (record.delivery == "plain" and not record.is_clean),
+        assume_doubt=record.delivery == "plain" and not record.is_clean,
+        forgotten=record.forgotten,
         may_repeat=record.delivery == "at_least_once",
     )
     verdict = Verdict.on(evidence)

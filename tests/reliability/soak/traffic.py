@@ -7,11 +7,10 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import wsclient
@@ -28,9 +27,6 @@ _CLOSE_SECONDS = 5.0
 _CALLBACK_SECONDS = 10.0  # for on_close, which an executor may run after close() has returned
 _RAISE_EVERY = 3  # calls of on_message
 _HELD_BYTES = 1024 * 1024  # small, so that queues fill up, and that memory does not swing with them
-# at_most_once forgets what finds no room, and what it forgets at the very end is in no account: so there is
-# room for more than one connection sends.
-_IN_DOUBT_BYTES: Mapping[str, int] = MappingProxyType({"at_least_once": _HELD_BYTES, "at_most_once": 1 << 27})
 _RAISES = (wsclient.ConnectionClosed, wsclient.Disconnected, wsclient.Timeout)
 
 
@@ -76,7 +72,7 @@ class Kind:
         if self.delivery != "plain":
             options["reconnect"] = wsclient.Reconnect(initial_delay=0.05, max_delay=0.5)
             options["delivery"] = self.delivery
-            options["max_in_doubt_bytes"] = _IN_DOUBT_BYTES[self.delivery]
+            options["max_in_doubt_bytes"] = _HELD_BYTES
         return options
 
 
@@ -89,7 +85,6 @@ class Seen:
     errors: int = 0
     closes: int = 0
     links: int = 1
-    forgotten: int = 0
     garbled: int = 0
     in_doubt: list[str | bytes] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -118,7 +113,6 @@ class Seen:
 
     def _disconnected(self, conn: wsclient.Connection, reason: wsclient.Disconnect) -> None:
         self.in_doubt.extend(reason.in_doubt)
-        self.forgotten += reason.forgotten
         self._raise()
 
     def _reconnected(self, conn: wsclient.Connection) -> None:
@@ -235,7 +229,7 @@ class Session:
             ended=tuple(self._ended),
             unsent=_named(conn.unsent),
             in_doubt=_named((*seen.in_doubt, *conn.in_doubt)),
-            forgotten=seen.forgotten,
+            forgotten=conn.stats().forgotten_messages,
             is_clean=conn.close_code == 1000 and seen.links == 1,
             links=seen.links,
             raised=seen.raised,
