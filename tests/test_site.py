@@ -94,6 +94,12 @@ def test_what_is_raised_and_passed_becomes_fields() -> None:
     assert "\n:Raises:\n\n   ``HandshakeError``\n      the server refused" in found
 
 
+def test_what_is_returned_is_a_text() -> None:
+    lines = ["Do it.", "", "Returns:", "    Whether it", "    was done.", "", "More."]
+    convert(None, "", "", None, None, lines)
+    assert lines[:7] == ["Do it.", "", ":Returns:", "   Whether it", "   was done.", "", "More."]
+
+
 def test_an_option_shows_its_type_and_its_default() -> None:
     found = _converted(Options)
     assert ".. py:attribute:: open_timeout\n   :type: float\n   :value: 10.0\n\n   over DNS" in found

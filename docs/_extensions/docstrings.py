@@ -1,6 +1,7 @@
 """Docstrings as reStructuredText: sections become fields; members that only a comment explains appear.
 
 A section is a line such as ``Raises:``, and entries indented below it: one name or several, a colon, a text.
+What is below ``Returns:`` is a text only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-FIELDS = {"Args": "Parameters", "Raises": "Raises", "Returns": "Returns"}
+FIELDS = {"Args": "Parameters", "Raises": "Raises"}
 SECTION = re.compile(r"^(Args|Attributes|Raises|Returns):$")
 ENTRY = re.compile(r"^(?P<names>[^:]+):(?: (?P<text>.*))?$")
 NAME = re.compile(r"(\w+)(\([^)]*\))?")
@@ -129,12 +130,13 @@ def _rewritten(owner: object, lines: Sequence[str]) -> Iterator[str]:
             continue
         size = _indented(lines[position:])
         body = [line.removeprefix("    ") for line in lines[position : position + size] if line]
-        entries = list(_entries(body))
         position += size
-        if match[1] == "Attributes":
-            late += _attributes(owner, entries)
+        if match[1] == "Returns":
+            yield from (":Returns:", *(f"   {line}" for line in body), "")
+        elif match[1] == "Attributes":
+            late += _attributes(owner, list(_entries(body)))
         else:
-            yield from _field(FIELDS[match[1]], entries)
+            yield from _field(FIELDS[match[1]], list(_entries(body)))
     yield from ("", *late)
     if inspect.isclass(owner) and issubclass(owner, enum.Enum):
         yield from _members(owner)
