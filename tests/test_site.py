@@ -94,6 +94,12 @@ def test_what_is_raised_and_passed_becomes_fields() -> None:
     assert "\n:Raises:\n\n   ``HandshakeError``\n      the server refused" in found
 
 
+def test_blocks_are_shown_as_they_are() -> None:
+    lines = ["The ``sum``::", "", "    ``a`` = b", "", "and ``a``"]
+    convert(None, "", "", None, None, lines)
+    assert lines[:5] == ["The ``sum``::", "", "    a = b", "", "and ``a``"]
+
+
 def test_what_is_returned_is_a_text() -> None:
     lines = ["Do it.", "", "Returns:", "    Whether it", "    was done.", "", "More."]
     convert(None, "", "", None, None, lines)

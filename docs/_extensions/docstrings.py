@@ -114,8 +114,9 @@ def _without_marks_in_blocks(lines: Sequence[str]) -> list[str]:
     found: list[str] = []
     in_block = False
     for line in lines:
-        in_block = line.endswith("::") or (in_block and (not line or line[0] == " "))
+        in_block = in_block and (not line or line[0] == " ")
         found.append(line.replace("``", "") if in_block else line)
+        in_block = in_block or line.endswith("::")
     return found
 
 
@@ -161,8 +162,14 @@ def _process_signature(
     return None
 
 
+def _skip(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    # What `wsclient.compat` passes on of websocket-client has its own documentation there.
+    return True if str(getattr(member, "__module__", "")).partition(".")[0] == "websocket" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", process_docstring)
     app.connect("autodoc-process-signature", _process_signature)
+    app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
