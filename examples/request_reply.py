@@ -126,9 +126,9 @@ def demonstrate(url: str) -> None:
         sums = pool.map(lambda number: requests.ask("add", number, number), range(100))
         assert list(sums) == [2 * number for number in range(100)]
         print("100 requests of 8 threads: each got its own answer")
-        for method in ("multiply", "sleep"):
+        for method, timeout in (("multiply", 10), ("sleep", 0.2)):
             try:
-                requests.ask(method, timeout=0.2)
+                requests.ask(method, timeout=timeout)
             except (Refused, TimeoutError) as error:
                 print(f"{type(error).__name__}: {error}")
         _, answer = requests.start("sleep")
