@@ -8,8 +8,8 @@
 Without ``--url`` it starts the hub of ``examples/classroom`` in a process of its own (which needs
 ``websockets``: ``wsclient[testing]`` brings it).
 
-This is the program that wsclient exists for. Where each thread writes to the WebSocket itself, frames of
-different messages get mixed up and the connection dies under load. Here one writer thread has the
+This is the program that wsclient exists for: test clients of such a classroom once wrote to the WebSocket
+from many threads, and died of it under load (``make demo`` shows how). Here one writer thread has the
 WebSocket, the eight only have the connection, and every question gets its answer.
 """
 
