@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
+from websockets.sync import client
 from websockets.sync.client import ClientConnection, connect
 
 import wsclient
@@ -74,14 +75,25 @@ def test_the_largest_message_is_1_mib_there_and_16_here() -> None:
             assert len(ours.recv(timeout=10)) == 1024**2 + 1
 
 
-def test_redirects_are_followed_there_and_not_here() -> None:
+def test_redirects_are_not_followed_here() -> None:
     with serve(echo) as target, FaultServer(http_response(302, {"Location": target.url})) as server:
-        with connect(server.url, proxy=None) as theirs:
-            theirs.send("there")
-            assert theirs.recv(timeout=10) == "there"
         with pytest.raises(wsclient.HandshakeError) as caught:
             wsclient.connect(server.url, proxy=None)
-    assert caught.value.status == 302
+        assert caught.value.status == 302
+        with wsclient.connect(server.url, proxy=None, follow_redirects=5) as ours:
+            ours.send("there")
+            assert ours.recv(timeout=10) == "there"
+
+
+@pytest.mark.skipif(not hasattr(client, "reconnect"), reason="needs websockets 17")
+def test_recent_versions_follow_them_there() -> None:
+    with (
+        serve(echo) as target,
+        FaultServer(http_response(302, {"Location": target.url})) as server,
+        connect(server.url, proxy=None) as theirs,
+    ):
+        theirs.send("there")
+        assert theirs.recv(timeout=10) == "there"
 
 
 def test_leaving_by_an_exception_is_1011_in_both() -> None:
