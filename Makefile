@@ -59,6 +59,11 @@ format: $(READY) ## put the source into the form that make check wants
 bench: $(READY) ## measure against websocket-client and websockets; table, JSON and chart
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
 
+.PHONY: docs
+docs: $(READY) ## the documentation as HTML, in build/docs; a warning is an error
+	@$(RUN) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/docs
+	@echo "open build/docs/index.html"
+
 # The tests start what they need; SYSTEMD_OFFLINE: Debian would start all of it at once, for everybody.
 proxies: $(READY) ## install proxies (Debian, as root) and run the tests that go through them
 	apt-get update
@@ -117,5 +122,5 @@ $(CREATED):
 
 $(READY): $(CREATED) setup.cfg setup.py
 	@echo "Installing what tests and benchmarks need into $(VENV) (once; needs the network) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[fast,test,bench]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[fast,test,bench,docs]'
 	@touch $@

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER = "ws://localhost:8765"
 FEED = "ws://localhost:8766"  # sends two prices
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A file that the reader saves, and other commands of the page use: ``test_site.py`` runs it.
+FILE = re.compile(r"# (\w+\.py)\n")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
 # What ``import locust`` alone makes Python 3.10 write when it ends, with gevent 25.9.
 GEVENT_AT_EXIT = re.compile(
@@ -65,7 +67,8 @@ def _documents() -> list[Document]:
 
 
 def _python_blocks() -> list[tuple[str, str]]:
-    return [block for document in _documents() for block in document.blocks("python")]
+    blocks = [block for document in _documents() for block in document.blocks("python")]
+    return [(place, text) for place, text in blocks if not FILE.match(text)]
 
 
 def _run(program: str, url: str) -> subprocess.CompletedProcess[str]:
@@ -251,11 +254,13 @@ def unknown_extras(document: Document) -> list[str]:
 
 def missing_files(document: Document) -> list[str]:
     here = (ROOT / document.name).parent
+    saved = [found[1] for _, block in document.blocks("python") if (found := FILE.match(block))]
     links = [here / link for link in LINK.findall(document.text)]
     scripts = [
         ROOT / script
         for command in document.commands()
         for script in re.findall(r"^(?:python3? )(\S+\.py)\b", command)
+        if script not in saved
     ]
     return [str(path) for path in [*links, *scripts] if not path.exists()]
 

@@ -18,7 +18,7 @@ import pytest
 from wsclient._version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("bench", "cli", "fast", "fuzz", "locust", "socks", "test", "testing")
+EXTRAS = ("bench", "cli", "docs", "fast", "fuzz", "locust", "socks", "test", "testing")
 SOURCES = ("setup.py", "setup.cfg", "README.md", "LICENSE", "pytest_wsclient.py")
 
 
