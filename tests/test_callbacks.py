@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -252,6 +253,30 @@ def test_one_at_a_time() -> None:
             runner.deliver([str(number)])
         assert end(runner).wait(BOUND)
     assert inside == [True] * 3000
+
+
+def test_what_the_peer_causes_waits_for_room(pool: ThreadPoolExecutor) -> None:
+    """``on_ping`` in a slow executor: no peer fills our memory with pings, and none is lost."""
+    gate, called = threading.Event(), list[int]()
+    runner = Ordered(pool, Callbacks(Options(), LOG), 8, 1 << 20)
+
+    def hold() -> None:
+        gate.wait(BOUND)
+
+    def read() -> None:
+        for number in range(300):
+            runner.call_in_turn(partial(called.append, number))
+
+    runner.call(hold)
+    reader = threading.Thread(target=read)
+    reader.start()
+    while len(runner.inbox) < 8:
+        gate.wait(0.001)
+    gate.set()
+    reader.join(BOUND)
+    assert end(runner).wait(BOUND)
+    assert called == list(range(300))
+    assert runner.inbox.high <= 8
 
 
 def test_an_error_does_not_end_the_turn(pool: ThreadPoolExecutor) -> None:

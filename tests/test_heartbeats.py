@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,10 @@ import pytest
 from conftest import HOST
 
 import wsclient
+from wsclient.control_lane import MAX_PENDING_PINGS, ControlLane
+from wsclient.doorbell import Doorbell
+from wsclient.frames import Frame, Opcode
+from wsclient.items import Entry
 from wsclient.testing import (
     FaultServer,
     accept_upgrade,
@@ -22,6 +27,7 @@ from wsclient.testing import (
     send_pong,
     send_text,
     serve,
+    stall,
 )
 
 UP = accept_upgrade()
@@ -120,3 +126,25 @@ def test_socket_options_are_set_before_it_connects() -> None:
 def test_bad_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         wsclient.Options(**options)
+
+
+def test_control_frames_that_nobody_writes_are_refused() -> None:
+    control = ControlLane(threading.Lock(), Doorbell(threading.Lock()))
+    while not control.is_full():
+        control.put_ping(Entry(Frame(Opcode.PING, b"")))
+    assert len(control.take()) == MAX_PENDING_PINGS
+    assert not control.is_full()
+
+
+def test_send_control_has_a_bound() -> None:
+    with FaultServer(UP, stall(), receive_buffer=4096) as server:
+        conn = wsclient.connect(server.url, ping_interval=None)
+        conn.send(b"x" * 10_000_000)
+
+        def flood() -> None:
+            for _ in range(3 * MAX_PENDING_PINGS):
+                conn.send_control(10, b"heartbeat")
+
+        with pytest.raises(wsclient.QueueFull, match="already wait"):
+            flood()
+        conn.abort()

@@ -174,7 +174,10 @@ class Runner(Protocol):
     deliver: Callable[[list[Received]], None]  # hands over messages; may block while there is no room
 
     def call(self, function: Call) -> None:
-        """Run one callback, after everything that was delivered before."""
+        """Run one callback, after everything that was delivered before. Never blocks."""
+
+    def call_in_turn(self, function: Call) -> None:
+        """The same for those of which the peer may cause any number: waits for room, as ``deliver``."""
 
     def stop_waiting(self) -> None:
         """Do not block in ``deliver`` any more: what finds no room is dropped. Any thread."""
@@ -197,6 +200,9 @@ class Direct:
         self.deliver = deliver
 
     def call(self, function: Call) -> None:
+        function()
+
+    def call_in_turn(self, function: Call) -> None:
         function()
 
     def stop_waiting(self) -> None:
@@ -240,6 +246,9 @@ class Ordered:
 
     def call(self, function: Call) -> None:
         self.inbox.put_last(function)
+
+    def call_in_turn(self, function: Call) -> None:
+        self.inbox.put_all([function])
 
     def stop_waiting(self) -> None:
         self.inbox.stop_waiting()

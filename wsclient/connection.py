@@ -29,7 +29,7 @@ def connect(url: str | Callable[[], str], **options: Any) -> Connection:
 
     Args:
         url: ``ws://`` or ``wss://`` URL, or a callable that is asked for it at each connect.
-        options: see ``help(wsclient.Options)``; an unknown one is a ``TypeError``.
+        options: those of ``Options``; an unknown one is a ``TypeError``.
 
     Raises:
         HandshakeError: the server refused, or answered wrongly.
@@ -205,13 +205,13 @@ class Connection:
 
         Raises:
             ConnectionClosed: the connection is closing or closed.
-            ValueError: payload too long, or already under way.
+            ValueError: payload too long, or already under way. ``QueueFull``: thousands of pings are.
         """
         self._session.parts.check_not_forked()
         return self._session.parts.outbox.ping(None if payload is None else to_ping_payload(payload))
 
     def send_control(self, opcode: int, payload: str | BytesLike = b"") -> None:
-        """Send a ping (9) or a pong (10) ahead of all messages, and await nothing. Raises as ``ping``."""
+        """Send a ping (9) or pong (10) ahead of all messages, and await nothing. Raises as ``ping``."""
         self._session.parts.check_not_forked()
         self._session.parts.outbox.put_control(opcode, to_ping_payload(payload))
 

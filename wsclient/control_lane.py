@@ -9,8 +9,9 @@ from wsclient.doorbell import Doorbell
 from wsclient.frames import Frame
 from wsclient.items import Entry, Item
 
-__all__ = ["ControlLane"]
+__all__ = ["MAX_PENDING_PINGS", "ControlLane"]
 
+MAX_PENDING_PINGS = 4096  # of the application's, that wait for the writer or for their pongs
 MAX_PENDING_PONGS = 64  # RFC 6455, section 5.5.3: the most recent ping is the one that needs its pong
 
 
@@ -39,6 +40,10 @@ class ControlLane:
                 self._pongs.pop(0)
         self._pongs.append(frame)  # last, so that it is not the one that makes way
         self._look_after()
+
+    def is_full(self) -> bool:
+        """Whether as many pings wait as may wait for their pongs, too."""
+        return len(self._pings) >= MAX_PENDING_PINGS
 
     def put_ping(self, entry: Entry) -> None:
         """Queue a ping."""

@@ -16,8 +16,7 @@
     ├── QueueFull                               ``overflow="raise"``, or a wait that could never end
     └── ConcurrentWriteError                    a write from a thread that is not the writer
 
-Bad arguments are ``TypeError`` or ``ValueError``, as everywhere in Python. This module imports nothing
-of wsclient.
+Bad arguments are ``TypeError`` or ``ValueError``, as everywhere in Python.
 """
 
 from __future__ import annotations

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 
+from wsclient.control_lane import MAX_PENDING_PINGS
 from wsclient.exceptions import QueueFull, SendTimeout
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Entry, Item
 
 __all__ = ["Keepalive", "fail_expired", "fail_future", "fail_futures", "resolve_future"]
-
-_MAX_PENDING = 4096
 
 
 def resolve_future(future: Future[float] | Future[None], value: float | None) -> None:
@@ -144,7 +143,7 @@ class Keepalive:
         """Start a ping: what to queue, and the future of its round trip. Thread-safe."""
         ping = _Ping()
         with self._mutex:
-            if len(self._pending) >= _MAX_PENDING:
+            if len(self._pending) >= MAX_PENDING_PINGS:
                 raise QueueFull(f"{len(self._pending)} pings already wait for their pongs")
             key = os.urandom(8) if payload is None else payload
             if key in self._pending:

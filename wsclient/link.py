@@ -113,7 +113,7 @@ class Link:
 
     def _tell(self, callback: Callable[[bytes], None], payload: bytes) -> None:
         if self._parts.callbacks.take_control:
-            self._parts.runner.call(partial(callback, payload))
+            self._parts.runner.call_in_turn(partial(callback, payload))
 
     def _peer_closed(self, close: Close) -> None:
         parts = self._parts

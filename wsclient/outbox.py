@@ -206,6 +206,8 @@ class Outbox:
             raise ValueError(f"opcode: must be 9 (ping) or 10 (pong), not {opcode!r}")
         if not self._lifecycle.is_open:
             self._queue.refuse()
+        if self._queue.control.is_full():
+            raise QueueFull("thousands of pings and pongs already wait to be written")
         self._queue.control.put_ping(Entry(Frame(Opcode(opcode), payload)))
 
 
