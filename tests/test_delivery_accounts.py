@@ -275,6 +275,7 @@ class TestTrouble:
             raise MemoryError
 
         monkeypatch.setattr(Ledger, "doubt", no_memory)
+        monkeypatch.setattr("wsclient.shortage._TRIES", 1)
         watch = Watch()
         with servers([read_messages(3, pong=False), reset()]) as server:
             conn = wsclient.connect(server.url, **watch.options())

@@ -430,7 +430,8 @@ class TestHeldUp:
                     slow.release.set()
             assert threads_of(conn) == []
 
-    def test_a_receipt_whose_callback_outlives_all_patience(self) -> None:
+    def test_a_receipt_whose_callback_outlives_all_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsclient.link._WRITER_GRACE", 0.2)
         watch, slow = Watch(), Blocker()
         go = threading.Event()
         server = FaultServer(accept_upgrade(), wait(go), read_messages(2), cut(), receive_buffer=4096)
@@ -973,6 +974,13 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+# For programs whose connections use up all of the time that an exit gives them, which is seconds by default.
+SHORT_EXIT = """
+from wsclient.lifetime import LiveSet
+LiveSet.close_all.__defaults__ = (1.0,)
+"""
+
+
 def assert_clean(process: subprocess.CompletedProcess[str]) -> None:
     assert (process.returncode, process.stderr) == (0, "")
 
@@ -1053,7 +1061,7 @@ class TestInterpreterExit:
             assert entered.wait(10)
             """
         with FaultServer(accept_upgrade(), send_text("go"), read_until_close(), stall()) as server:
-            assert_clean(run(script, server.url))
+            assert_clean(run(SHORT_EXIT + textwrap.dedent(script), server.url))
             assert server.received == ["last"]
 
     @pytest.mark.parametrize("executor", ["None", "ThreadPoolExecutor(1)"], ids=["reader", "executor"])

@@ -120,6 +120,12 @@ def wire(request: pytest.FixtureRequest, tls: TLS) -> Wire:
     return PLAIN if request.param == "ws" else Wire(tls.server, tls.client)
 
 
+@pytest.fixture
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that leaves TCP open is always waited for in vain: by default a second."""
+    monkeypatch.setattr("wsclient.link._LINGER", 0.3)
+
+
 def numbered(number: int, size: int) -> str:
     return f"{number:08}".ljust(size, "x")
 
@@ -292,6 +298,7 @@ class TestBrokenProtocol:
             messages, error = receive_all(conn)
             assert (messages, type(error), error.code) == (["ab"], ProtocolError, 1002)
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_peer_that_neither_answers_nor_closes_afterwards(self, wire: Wire) -> None:
         watch = Watch()
         script = [accept_upgrade(), send_text("x", masked=True), read_until_close(reply=False), stall()]
@@ -301,6 +308,7 @@ class TestBrokenProtocol:
             assert watch.closed.wait(BOUND)
             assert server.close_code == 1002
 
+    @pytest.mark.usefixtures("short_linger")
     def test_a_peer_that_goes_on_for_ever_afterwards(self, wire: Wire) -> None:
         watch = Watch()
         script = [accept_upgrade(), send_text("x", masked=True), flood(bytes(1000), read=False)]
@@ -665,6 +673,7 @@ class TestBadClosing:
             server.wait_closed()
             assert server.close_code == 1000
 
+    @pytest.mark.usefixtures("short_linger")
     def test_close_answered_but_tcp_left_open(self, wire: Wire) -> None:
         watch = Watch()
         with (
@@ -676,6 +685,7 @@ class TestBadClosing:
             assert (conn.close_code, conn.closed_by) == (1000, ClosedBy.LOCAL)
             assert server.close_code == 1000
 
+    @pytest.mark.usefixtures("short_linger")
     def test_close_answered_with_a_broken_frame(self) -> None:
         watch = Watch()
         script = [accept_upgrade(), read_until_close(reply=False), send_text(b"\xff"), no_close_reply()]

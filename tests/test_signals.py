@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from test_ends import assert_clean, fork_script, run
+from test_ends import SHORT_EXIT, assert_clean, fork_script, run
 
 from wsclient.testing import (
     FaultServer,
@@ -304,7 +304,7 @@ class TestTermination:
             """
         )
         with server_for("reconnect") as server:
-            process = run(program, server.url, "reconnect")
+            process = run(SHORT_EXIT + program, server.url, "reconnect")
             assert (process.returncode, process.stdout) == (143, "closed 1006\n")
             assert "messages unsent" in process.stderr
             assert not server.connections[0].ended, "it still stalls"
@@ -342,14 +342,14 @@ class TestExitBetweenLinks:
         """
 
     @pytest.mark.parametrize(
-        ("inside", "closes"),
-        [("pass", "closed 1006\n"), ("release.wait()", "")],
+        ("prelude", "inside", "closes"),
+        [("", "pass", "closed 1006\n"), (SHORT_EXIT, "release.wait()", "")],
         ids=["server", "application"],
     )
-    def test_in_an_attempt(self, inside: str, closes: str) -> None:
+    def test_in_an_attempt(self, prelude: str, inside: str, closes: str) -> None:
         """``on_close`` can't come while the application keeps the thread that would call it."""
         with FaultServer(scripts=[[accept_upgrade(), cut()], [black_hole()]]) as server:
-            process = run(script(self.ATTEMPT.format(inside=inside)), server.url, "own")
+            process = run(prelude + script(self.ATTEMPT.format(inside=inside)), server.url, "own")
             assert_clean_but_for_account(process)
             assert process.stdout == closes
 
@@ -382,7 +382,7 @@ class TestExitBetweenLinks:
         with FaultServer(
             scripts=[[accept_upgrade(), cut()], [accept_upgrade(), read_until_close()]]
         ) as server:
-            process = run(program, server.url, "own", callback, executor)
+            process = run(SHORT_EXIT + program, server.url, "own", callback, executor)
             assert_clean_but_for_account(process)
             assert process.stdout == ""
 

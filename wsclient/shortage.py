@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,9 +19,10 @@ def outlast(action: Callable[[], T]) -> T:
     Raises:
         MemoryError: there was none.
     """
+    never = threading.Event()
     for _ in range(_TRIES):
         try:
             return action()
         except MemoryError:
-            time.sleep(_PAUSE)
+            never.wait(_PAUSE)
     return action()

@@ -17,7 +17,7 @@ from reliability.processes import TESTS, environment, python
 from reliability.run import Scenario
 from reliability.scenarios import SCENARIOS
 
-PLAN = Plan(messages=2400, faults=2, pace=50, hold=True)
+PLAN = Plan(messages=1600, faults=2, pace=50, hold=True)
 HARMLESS = {"delay", "throttle"}  # a connection lives through them
 _SECONDS = 55.0  # for a process with one scenario in it
 
