@@ -29,7 +29,7 @@ def connect(url: str | Callable[[], str], **options: Any) -> Connection:
 
     Args:
         url: ``ws://`` or ``wss://`` URL, or a callable that is asked for it at each connect.
-        options: see ``help(wsclient.Options)``; an unknown one is a ``TypeError``.
+        options: those of ``Options``; an unknown one is a ``TypeError``.
 
     Raises:
         HandshakeError: the server refused, or answered wrongly.
