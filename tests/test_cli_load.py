@@ -145,7 +145,10 @@ class TestExitStatus:
             (["--rate", "x"], "'x' is no rate"),
             (["--size", "3"], "--size: must be at least 20"),
             (["--connections", "0"], "--connections: must be at least 1"),
-            (["--rate", "5", "--rate-per-connection", "5"], "--rate: can't be combined with --rate-per-connection"),
+            (
+                ["--rate", "5", "--rate-per-connection", "5"],
+                "--rate: can't be combined with --rate-per-connection",
+            ),
             (["--payload-file", "/nowhere"], "--payload-file: there is no file"),
             (["--scenario", "/nowhere"], "--scenario: there is no file"),
             (["--scenario", __file__], "--scenario: "),
