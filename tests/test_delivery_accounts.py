@@ -88,7 +88,7 @@ class TestConfirmed:
         assert ledger.deadline == math.inf
 
     def test_a_steady_trickle_has_barriers_too(self) -> None:
-        """A small message now and again never leaves the connection idle, and never fills a barrier's bytes."""
+        """Small messages in quick succession: it is never idle, and the bytes are never enough."""
         ledger = new_ledger()
         ledger.written(["0"], 0.0, pings=0)
         first = ledger.deadline
