@@ -3,7 +3,7 @@
 ::
 
     python examples/classroom_lesson.py
-    python examples/classroom_lesson.py --url http://127.0.0.1:8765 --session demo
+    python examples/classroom_lesson.py --url http://127.0.0.1:8770 --session demo
 
 Without ``--url`` it starts the hub of ``examples/classroom`` in a process of its own (which needs
 ``websockets``: ``wsclient[testing]`` brings it).

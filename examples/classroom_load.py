@@ -2,10 +2,10 @@
 
 ::
 
-    python -m examples.classroom.hub --port 8765
-    python -m examples.classroom.instructor http://127.0.0.1:8765
+    python -m examples.classroom.hub --port 8770
+    python -m examples.classroom.instructor http://127.0.0.1:8770
     wsclient load --scenario examples/classroom_load.py --role student --session-id demo --user-id student \\
-        --connections 50 --workers 8 --rate 400/s --duration 5m ws://127.0.0.1:8765/ws
+        --connections 50 --workers 8 --rate 400/s --duration 5m ws://127.0.0.1:8770/ws
 
 So each answer goes through the hub twice.
 """

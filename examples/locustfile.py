@@ -2,8 +2,8 @@
 
 ::
 
-    python -m examples.classroom.hub --port 8765
-    locust -f examples/locustfile.py --host ws://127.0.0.1:8765
+    python -m examples.classroom.hub --port 8770
+    locust -f examples/locustfile.py --host ws://127.0.0.1:8770
 
 Each student asks, and waits for the answer; one instructor, on whichever worker, answers them all. So what is
 timed goes through the hub twice, and between machines.

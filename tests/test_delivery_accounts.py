@@ -87,6 +87,17 @@ class TestConfirmed:
         assert ledger.due(ledger.deadline) is None
         assert ledger.deadline == math.inf
 
+    def test_a_steady_trickle_has_barriers_too(self) -> None:
+        """Small messages in quick succession: it is never idle, and the bytes are never enough."""
+        ledger = new_ledger()
+        ledger.written(["0"], 0.0, pings=0)
+        first = ledger.deadline
+        ledger.written(["1"], first / 2, pings=0)
+        assert ledger.deadline == first
+        assert ledger.due(first) is not None
+        ledger.written(["2"], first, pings=1)
+        assert first < ledger.deadline < math.inf
+
     def test_no_room_for_a_barrier_now(self) -> None:
         """With thousands of pings of the application under way: then it comes a moment later."""
 

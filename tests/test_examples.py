@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -79,3 +80,11 @@ def test_what_is_missing_is_named() -> None:
 
 def test_flask_is_installed_for_this() -> None:
     assert importlib.util.find_spec("flask") is not None
+
+
+def test_a_hub_whose_port_is_taken_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = _run("hub", prelude=f"from examples.classroom.hub import main; main(['--port', '{port}'])")
+    assert ran.returncode == 1
+    assert re.fullmatch(rf"hub: .*127\.0\.0\.1.*{port}.*\n", ran.stderr)

@@ -472,7 +472,7 @@ def test_every_metric_has_a_number(name: str) -> None:
         ("errors>0ms", "a whole number, not with 'ms'"),
         ("p101>1s", "a percentile is over 0"),
         ("p0>1s", "a percentile is over 0"),
-        ("erors>0", "did you mean 'errors'"),
+        ("erors>0", "did you mean 'errors'? there are p50"),
         ("zebra>0", "there are p50"),
         ("p99>-5ms", "must be a metric"),
     ],

@@ -160,6 +160,11 @@ class TestPage:
         assert f"received {count(result.account.received)}" in lines
         assert not any("answered" in line for line in lines)
 
+    def test_where_nothing_was_measured_nothing_has_a_length(self) -> None:
+        result = ordinary()
+        empty = replace(result.latency, count=0, maximum=0.0, percentiles=())
+        assert list(outcome(replace(result, latency=empty)))[1] == "round trip of 0: none"
+
     def test_percentiles_are_the_results(self) -> None:
         result = ordinary()
         rows = dict(read(result).table_after("Latency: round trip"))

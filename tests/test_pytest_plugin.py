@@ -43,6 +43,17 @@ def test_greeting(ws_server, ws_client):
 """
         run(pytester, source).assert_outcomes(passed=1)
 
+    def test_a_failed_wait_shows_the_test_and_not_the_library(self, pytester: pytest.Pytester) -> None:
+        source = """
+def test_greeting(ws_server, ws_client):
+    client = ws_client(ws_server())
+    client.wait_for(type="greeting", timeout=0.1)
+"""
+        result = run(pytester, source)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([">*client.wait_for(type=*", "E*waited 0.1 s for a message with type=*"])
+        result.stdout.no_fnmatch_line("*def wait_for*")
+
     def test_each_factory_makes_many(self, pytester: pytest.Pytester) -> None:
         source = """
 import pytest

@@ -1114,5 +1114,7 @@ def test_errors_of_tls_in_words() -> None:
     error = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x")
     error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     assert describe(error) == "the server wants a client certificate (TLSV13_ALERT_CERTIFICATE_REQUIRED)"
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    assert describe(error).startswith("the server ended the connection; it may not speak TLS (")
     error.reason = "BAD_EXTENSION"
     assert describe(error) == "BAD_EXTENSION"

@@ -4,7 +4,7 @@ A pong answers a ping and every ping before it (RFC 6455, section 5.5.3), and sa
 layer has processed what was written before them. Pings are numbered as they are written; each batch here
 knows how many went before it, so that the pong of any later one settles it, whoever sent that ping. The
 ledger has pings of its own, *barriers*, so that there is one: one rides along whenever so many bytes were
-written, and one follows when the connection has been idle for a moment.
+written, and one follows a moment after a write, however little it was and whatever came after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Doubt", "Ledger", "size_of"]
 _BARRIER_BYTES = 1 << 18  # written since the last barrier before the next one rides along
 _ITEM_BYTES = 64  # what a message takes beside its payload, so that empty ones are bounded, too
 _MAX_BARRIERS = 64  # under way; a peer that answers no pings shall not pile them up
-_IDLE_SECONDS = 0.1  # ... or since the last write, when nothing follows
+_LONGEST = 0.1  # seconds that anything written waits for a barrier behind it
 
 Barrier = Callable[[], "tuple[Entry, Future[float]]"]
 
@@ -81,7 +81,7 @@ class Ledger:
         self._answered = 0  # _mutex: number of the last ping whose pong has come
         self._barriers = 0  # _mutex: barriers under way
         self._unfenced_bytes = 0  # writer thread
-        self.deadline = math.inf  # writer thread: when an idle connection gets its barrier
+        self.deadline = math.inf  # writer thread: when what has no barrier behind it gets one
         self.forgotten = 0  # _mutex: messages that found no room; any thread reads it
         self._told = 0  # reader thread: how many of them `clear` has known
 
@@ -120,7 +120,7 @@ class Ledger:
         if not size:
             return None
         self._unfenced_bytes += size
-        self.deadline = now + _IDLE_SECONDS
+        self.deadline = min(self.deadline, now + _LONGEST)
         is_due = self._unfenced_bytes >= self._barrier_bytes and self._barriers < _MAX_BARRIERS
         return self._barrier() if is_due else None
 
@@ -140,13 +140,13 @@ class Ledger:
         self.forgotten += len(batch.items)
 
     def due(self, now: float) -> Entry | None:
-        """Return the barrier for a connection that has become idle."""
+        """Return the barrier for what has waited for one long enough."""
         if now < self.deadline:
             return None
         if not self._batches:  # another ping was answered meanwhile
             self.deadline = math.inf
             return None
-        self.deadline = now + _IDLE_SECONDS  # to look again: too many are under way, or the last one is lost
+        self.deadline = now + _LONGEST  # to look again: too many are under way, or the last one is lost
         return self._barrier() if self._barriers < _MAX_BARRIERS else None
 
     def last(self) -> Entry | None:

@@ -75,6 +75,7 @@ _TLS_FAULTS: Final = MappingProxyType(
         "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server wants a client certificate",
         "TLSV1_ALERT_PROTOCOL_VERSION": "the server refused the version of TLS",
         "TLSV1_ALERT_UNKNOWN_CA": "the server refused the client certificate: it is from an unknown CA",
+        "UNEXPECTED_EOF_WHILE_READING": "the server ended the connection; it may not speak TLS",
         "WRONG_VERSION_NUMBER": "the server's answer is not TLS",
     }
 )

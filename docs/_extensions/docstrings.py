@@ -70,9 +70,17 @@ def _annotations(owner: object) -> dict[str, tuple[str, str]]:
     if not (inspect.isclass(owner) and dataclasses.is_dataclass(owner)):
         return {}
     return {
-        field.name: (str(field.type), "" if field.default is dataclasses.MISSING else _shown(field.default))
+        field.name: (
+            _module_by_name(str(field.type)),
+            "" if field.default is dataclasses.MISSING else _shown(field.default),
+        )
         for field in dataclasses.fields(owner)
     }
+
+
+def _module_by_name(annotation: str) -> str:
+    # What is named socket hides the module of that name, so its source imports that as sockets.
+    return annotation.replace("sockets.socket", "socket.socket")
 
 
 def _shown(default: object) -> str:
@@ -159,7 +167,7 @@ def _process_signature(
         return "(**options)", None
     if what == "class" and inspect.isclass(owner) and issubclass(owner, enum.Enum):
         return "", None
-    return None
+    return (_module_by_name(arguments), returns) if arguments else None
 
 
 def _skip(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:

@@ -116,7 +116,10 @@ async def _run(hub: Hub, host: str, port: int, *, with_parent: bool) -> None:
             loop.add_signal_handler(number, stop.set)
     if with_parent:
         threading.Thread(target=_stop_at_end_of_input, args=(loop, stop), daemon=True).start()
-    server = await hub.start(host, port)
+    try:
+        server = await hub.start(host, port)
+    except OSError as error:  # the port is taken, or the address is not ours
+        sys.exit(f"hub: {error.strerror or error}")
     async with server:
         address = next(iter(server.sockets)).getsockname()
         print(f"http://{address[0]}:{address[1]}", flush=True)

@@ -40,7 +40,7 @@ class Finding:
         return f"{self.path}:{self.line}: {self.rule}: {self.message}"
 
 
-_CONNECT = "use wsclient.connect(), in tests wsclient.testing.TestClient"
+_CONNECT = "use wsclient.connect() or wsclient.compat, in tests wsclient.testing.TestClient"
 _SEVERAL_WRITERS = "any thread can write to a raw WebSocket, beside the one writer thread"
 UNPARSEABLE = "unparseable"
 

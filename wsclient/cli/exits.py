@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import ssl
 
 from wsclient import ConnectionClosed, HandshakeError, WSClientError
@@ -51,10 +52,13 @@ _TYPED = (
     ("url", "URL"),
 )
 
+_OTHER_OPTION = re.compile(r"(can't be combined with )([a-z_]+)\Z")
+
 
 def option_fault(error: Exception) -> Failure:
     """The refusal of an option by the library, with the option named as the user typed it."""
     name, mark, rest = str(error).partition(":")
     typed = dict(_TYPED).get(name, f"--{name.replace('_', '-')}")
+    rest = _OTHER_OPTION.sub(lambda found: f"{found[1]}--{found[2].replace('_', '-')}", rest)
     text = f"{typed}:{rest}" if mark and name.isidentifier() else str(error)
     return Failure(text, ExitCode.USAGE)

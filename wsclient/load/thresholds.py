@@ -147,8 +147,9 @@ def _unit_of(text: str, metric: str) -> Unit:
         return Unit.TIME
     if metric not in METRICS:
         near = difflib.get_close_matches(metric, METRICS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are p50, p99.9, ... and {', '.join(METRICS)}"
-        raise ValueError(f"threshold {text!r}: no metric {metric!r}; {hint}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        known = f"there are p50, p99.9, ... and {', '.join(METRICS)}"
+        raise ValueError(f"threshold {text!r}: no metric {metric!r}; {hint}{known}")
     return METRICS[metric].unit
 
 

@@ -20,6 +20,7 @@ from wsclient.testing.transcript import Direction, Transcript, shortened, suspec
 
 __all__ = ["TestClient", "websocket_url"]
 
+__tracebackhide__ = True  # pytest points at the line of the test that has waited, not into this module
 _OWN_OPTIONS = ("credentials", "on_message", "on_close", "on_error")
 _SCHEMES = (("http", "ws"), ("https", "wss"))
 

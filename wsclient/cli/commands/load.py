@@ -37,9 +37,23 @@ _MESSAGES, _REPORTS = "Messages", "Reports"
     " could be opened. 4: every connection was lost. 130: Ctrl-C ended it early; what was measured is"
     " reported. A second Ctrl-C leaves at once.",
 )
-@option("-c", "--connections", type=int, default=1, show_default=True, help="How many, over all processes.")
 @option(
-    "-w", "--workers", type=int, default=1, show_default=True, help="Threads that send, for each connection."
+    "-c",
+    "--connections",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How many, over all processes.",
+)
+@option(
+    "-w",
+    "--workers",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Threads that send, for each connection.",
 )
 @option(
     "-r",

@@ -97,8 +97,9 @@ def outcome(result: Result) -> Iterator[str]:
     account, latency = result.account, result.latency
     rates = f"{rate(result.sent_rate)} sent, {rate(result.received_rate)} received"
     yield f"{rates}, for {duration(result.elapsed)}"
-    points = ", ".join(f"p{point.percent:g} {duration(point.seconds)}" for point in latency.percentiles)
-    yield f"{latency.what} of {count(latency.count)}: {points or 'none'}, max {duration(latency.maximum)}"
+    points = [f"p{point.percent:g} {duration(point.seconds)}" for point in latency.percentiles]
+    points += [f"max {duration(latency.maximum)}"] if latency.count else []
+    yield f"{latency.what} of {count(latency.count)}: {', '.join(points) or 'none'}"
     yield from (_equation(account, whole, parts) for whole, parts in sums(result.plan))
     if not expects_answers(result.plan):
         yield f"received {count(account.received)}"
