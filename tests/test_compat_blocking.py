@@ -72,6 +72,25 @@ class TestBoth:
             ws.close()
             assert ws.connected is False
 
+    def test_payloads_of_other_types(self, module: Module) -> None:
+        with serve(echo) as server, closing(module.create_connection(server.url, timeout=BOUND)) as ws:
+            for payload in (5, 0, True, 1.5, {"a": 1}):
+                for send in (ws.send, ws.send_binary, ws.ping):
+                    with pytest.raises(TypeError):
+                        send(payload)
+            ws.ping(None)
+            assert [ws.send(None), ws.send([104, 105])] == [6, 8]
+            assert [ws.recv(), ws.recv()] == ["", "hi"]
+
+    def test_a_time_out_of_0_is_non_blocking(self, module: Module) -> None:
+        with serve(echo) as server, closing(module.create_connection(server.url, timeout=BOUND)) as ws:
+            ws.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                ws.recv()
+            ws.settimeout(BOUND)
+            ws.send("still there")
+            assert ws.recv() == "still there"
+
     def test_what_the_server_answered(self, module: Module) -> None:
         with FaultServer(accept_upgrade({"X-More": "1", "Sec-WebSocket-Protocol": "b"}), *BYE) as server:
             ws = module.WebSocket()

@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from websocket import ABNF
+from websocket import ABNF, WebSocketException
 
 from wsclient import ClosedBy, Connection, ConnectionClosed, ProtocolError, State, Timeout, WSClientError
 from wsclient.compat.errors import translated
@@ -52,12 +52,15 @@ class Link:
             url, **taker, on_ping=self._ping, on_pong=self._pong, on_close=self._closed, **options
         )
 
-    def open(self) -> None:
-        """Connect. Raises websocket-client's exceptions."""
+    def open(self, *, has_to_choose: bool = False) -> None:
+        """Connect. Raises its exceptions, also where no subprotocol was chosen."""
         try:
             self.connection.open()
         except WSClientError as error:
             raise translated(error) from error
+        if has_to_choose and self.connection.subprotocol is None:
+            self.abort()
+            raise WebSocketException("Invalid WebSocket Header: the server chose no subprotocol")
 
     @property
     def is_open(self) -> bool:
