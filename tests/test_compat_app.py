@@ -547,10 +547,17 @@ class TestSettings:
         compat.enableTrace(True)
         try:
             with FaultServer(UP, send_text("traced"), *BYE) as server:
-                compat.WebSocketApp(server.url).run_forever(dispatcher=False)
+                compat.WebSocketApp(
+                    server.url, header=["Authorization: Bearer secret"], cookie="session=secret"
+                ).run_forever(dispatcher=False)
+                (request,) = server.connections
         finally:
             compat.enableTrace(False)
-        assert "traced" in capsys.readouterr().err
+        logged = capsys.readouterr().err
+        assert "traced" in logged
+        assert "secret" not in logged
+        assert request.headers["authorization"] == "Bearer secret"
+        assert request.headers["cookie"] == "session=secret"
 
     def test_sock_is_what_programs_use_of_it(self) -> None:
         def on_open(app: Any) -> None:

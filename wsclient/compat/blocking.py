@@ -270,7 +270,7 @@ class WebSocket:
         link = self.wsclient_link
         if link is None:
             return
-        if self.connected:
+        if self.connected or link.is_closing:
             self.connected = False
             link.close(status, reason_text(reason), bounded(timeout))
             self.close_frame = link.end.frame if link.end is not None else None
