@@ -548,7 +548,9 @@ class TestSettings:
         try:
             with FaultServer(UP, send_text("traced"), *BYE) as server:
                 compat.WebSocketApp(
-                    server.url, header=["Authorization: Bearer secret"], cookie="session=secret"
+                    f"{server.url}feed?token=secret",
+                    header=["Authorization: Bearer secret"],
+                    cookie="session=secret",
                 ).run_forever(dispatcher=False)
                 (request,) = server.connections
         finally:

@@ -437,7 +437,7 @@ class TestOurs:
             ws.send("x")
             assert ws.recv() == "x"
             assert ws.connection is not None
-            assert ws.connection.stats().messages_sent == 1
+            assert ws.connection.stats().messages_received == 1
 
     def test_recv_frame_is_a_whole_message(self) -> None:
         with FaultServer(UP, send_ping(b"p"), send_text("t"), *BYE) as server:

@@ -103,9 +103,11 @@ class _UpgradeSocket:
     """As much of a socket as websocket-client's handshake uses."""
 
     # All fields: the dialling thread.
-    def __init__(self, stream: DialStream, withheld: bytes) -> None:
+    def __init__(self, stream: DialStream, resource: str, withheld: bytes) -> None:
         self._stream = stream
-        self._withheld = withheld  # headers that websocket-client, which logs its own, does not get to see
+        # What websocket-client, which may log the request that it makes, does not get to see.
+        self._first_line = f"GET {resource} HTTP/1.1".encode()
+        self._withheld = withheld
         self._response: Response | None = None
         self._digest = b""
 
@@ -119,8 +121,8 @@ class _UpgradeSocket:
         return 0.0
 
     def send(self, data: bytes) -> int:
-        end = len(data) - len(b"\r\n")  # the empty line
-        self._stream.send_all(data[:end] + self._withheld + data[end:])
+        headers = data[data.index(b"\r\n") : -len(b"\r\n")]  # without the empty line
+        self._stream.send_all(b"".join((self._first_line, headers, self._withheld, b"\r\n")))
         return len(data)
 
     def recv(self, size: int) -> bytes:
@@ -442,9 +444,9 @@ class Dial:
         self._step = Step.UPGRADE
         key = base64.b64encode(os.urandom(16)).decode()
         url = request.target
-        sock = _UpgradeSocket(stream, request.withheld())
+        sock = _UpgradeSocket(stream, url.resource, request.withheld())
         # No host name: it would be looked up in the cookie jar. Host comes with the arguments.
-        where = (f"{url.scheme}:", "", url.port, url.resource)
+        where = (f"{url.scheme}:", "", url.port, "/...")
         refused = None
         try:
             write_request_and_validate(cast("Any", sock), *where, **request.arguments(key))
