@@ -24,6 +24,7 @@ from wsclient.compat.pings import Pinger
 from wsclient.testing import (
     FaultServer,
     Peer,
+    Step,
     accept_upgrade,
     black_hole,
     cut,
@@ -138,6 +139,23 @@ class TestClose:
                 server.wait_for_connections(1)
                 app.keep_running = False
         assert (list(results), list(errors)) == ([False], [])
+
+    def test_while_the_header_callable_works_nothing_is_dialled(self) -> None:
+        asked, closed = threading.Event(), threading.Event()
+
+        def header() -> list[str]:
+            asked.set()
+            assert closed.wait(BOUND)
+            return []
+
+        with FaultServer(black_hole()) as server:
+            app = compat.WebSocketApp(server.url, header=header)
+            with running(app) as results:
+                assert asked.wait(BOUND)
+                app.close()
+                closed.set()
+            assert server.connections == ()
+        assert list(results) == [False]
 
     def test_ends_the_wait_before_the_next_attempt(self) -> None:
         failed = threading.Event()
@@ -301,6 +319,36 @@ class TestErrors:
                 call("x")
 
 
+@pytest.mark.parametrize("module", [websocket, compat], ids=["websocket", "compat"])
+class TestState:
+    @pytest.mark.parametrize("end", [(cut(),), BYE], ids=["lost", "closed"])
+    def test_is_not_connected_in_on_error(self, module: Any, end: tuple[Step, ...]) -> None:
+        seen = deque[Any]()
+        with leaking(), FaultServer(UP, *end) as server:
+            module.WebSocketApp(
+                server.url, on_error=lambda app, error: seen.append((app.sock.connected, app.ready()))
+            ).run_forever()
+        assert list(seen) == [(False, False)]
+
+    def test_a_subclass_may_name_its_own_as_it_likes(self, module: Any) -> None:
+        class Feed(module.WebSocketApp):  # type: ignore[misc]
+            def __init__(self, url: str) -> None:
+                self.keep_running = True  # before there is anything of the class
+                super().__init__(url, on_open=lambda app: app.send("hello"), on_message=self.take)
+
+            def _run(self) -> None:
+                self.run_forever()
+
+            def take(self, app: Any, message: str) -> None:
+                self._keeps_running = message
+                self.keep_running = False
+
+        with leaking(), serve(echo) as server:
+            feed = Feed(server.url)
+            feed._run()
+        assert (feed._keeps_running, feed.keep_running) == ("hello", False)
+
+
 class TestMessages:
     def test_the_last_ones_before_the_close_are_not_lost(self) -> None:
         """More than may wait, behind a callback that lets them pile up, and then the close."""
@@ -308,7 +356,7 @@ class TestMessages:
 
         def on_message(app: Any, message: str) -> None:
             if not received:
-                _wait(lambda: app.sock.link.events.holds_up_reader)
+                _wait(lambda: app.sock.wsclient_link.events.holds_up_reader)
             received.append(message)
 
         with FaultServer(UP, flood(str, count=count, read=False), send_close(1000), cut()) as server:
@@ -400,7 +448,7 @@ class TestPings:
 
         def on_message(app: Any, message: str) -> None:
             if message == "0":
-                _wait(lambda: app.sock.link.events.holds_up_reader and app.last_ping_tm > 0)
+                _wait(lambda: app.sock.wsclient_link.events.holds_up_reader and app.last_ping_tm > 0)
                 first = app.last_ping_tm
                 _wait(lambda: app.last_ping_tm > first)  # the verdict has fallen due meanwhile
 
@@ -499,10 +547,19 @@ class TestSettings:
         compat.enableTrace(True)
         try:
             with FaultServer(UP, send_text("traced"), *BYE) as server:
-                compat.WebSocketApp(server.url).run_forever(dispatcher=False)
+                compat.WebSocketApp(
+                    f"{server.url}feed?token=secret",
+                    header=["Authorization: Bearer secret"],
+                    cookie="session=secret",
+                ).run_forever(dispatcher=False)
+                (request,) = server.connections
         finally:
             compat.enableTrace(False)
-        assert "traced" in capsys.readouterr().err
+        logged = capsys.readouterr().err
+        assert "traced" in logged
+        assert "secret" not in logged
+        assert request.headers["authorization"] == "Bearer secret"
+        assert request.headers["cookie"] == "session=secret"
 
     def test_sock_is_what_programs_use_of_it(self) -> None:
         def on_open(app: Any) -> None:

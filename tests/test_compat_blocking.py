@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import socket
 import ssl
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -58,6 +60,17 @@ def module(request: pytest.FixtureRequest) -> Iterator[Module]:
         yield request.param
 
 
+@step
+def _read_once(peer: Peer, wanted: threading.Event) -> None:
+    assert wanted.wait(BOUND)
+
+
+def _use_in_child(ws: Any) -> None:
+    for use in (lambda: ws.send("x"), ws.ping, ws.abort, ws.close):
+        with pytest.raises(websocket.WebSocketException, match="belongs to the parent process"):
+            use()
+
+
 class TestBoth:
     def test_echo(self, module: Module) -> None:
         with serve(echo) as server:
@@ -71,6 +84,25 @@ class TestBoth:
             assert [ws.recv_data(), ws.recv_data()] == [(2, b"binary"), (1, b"text")]
             ws.close()
             assert ws.connected is False
+
+    def test_payloads_of_other_types(self, module: Module) -> None:
+        with serve(echo) as server, closing(module.create_connection(server.url, timeout=BOUND)) as ws:
+            for payload in (5, 0, True, 1.5, {"a": 1}):
+                for send in (ws.send, ws.send_binary, ws.ping):
+                    with pytest.raises(TypeError):
+                        send(payload)
+            ws.ping(None)
+            assert [ws.send(None), ws.send([104, 105])] == [6, 8]
+            assert [ws.recv(), ws.recv()] == ["", "hi"]
+
+    def test_a_time_out_of_0_is_non_blocking(self, module: Module) -> None:
+        with serve(echo) as server, closing(module.create_connection(server.url, timeout=BOUND)) as ws:
+            ws.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                ws.recv()
+            ws.settimeout(BOUND)
+            ws.send("still there")
+            assert ws.recv() == "still there"
 
     def test_what_the_server_answered(self, module: Module) -> None:
         with FaultServer(accept_upgrade({"X-More": "1", "Sec-WebSocket-Protocol": "b"}), *BYE) as server:
@@ -405,7 +437,7 @@ class TestOurs:
             ws.send("x")
             assert ws.recv() == "x"
             assert ws.connection is not None
-            assert ws.connection.stats().messages_sent == 1
+            assert ws.connection.stats().messages_received == 1
 
     def test_recv_frame_is_a_whole_message(self) -> None:
         with FaultServer(UP, send_ping(b"p"), send_text("t"), *BYE) as server:
@@ -478,6 +510,42 @@ class TestOurs:
                 ws.recv()
             assert isinstance(caught.value, compat.WebSocketConnectionClosedException)
             assert isinstance(caught.value.__cause__, ConnectionClosed)
+
+    def test_a_second_close_waits_for_the_first(self) -> None:
+        """What was accepted before the first is not lost because another thread closes, too."""
+        writing, count = threading.Event(), 200
+        with FaultServer(UP, _read_once(writing), read_messages(count), read_until_close()) as server:
+            ws = compat.create_connection(server.url)
+            for _ in range(count):
+                ws.send_binary(bytes(50_000))
+            first = threading.Thread(target=ws.close)
+            first.start()
+            while ws.connected:
+                first.join(SHORT)
+            second = threading.Thread(target=ws.close)
+            second.start()
+            second.join(SHORT)
+            writing.set()
+            first.join(BOUND)
+            second.join(BOUND)
+            assert not first.is_alive()
+            assert not second.is_alive()
+            assert ws.connection is not None
+            assert list(ws.connection.unsent) == []
+            assert ws.connection.close_code == 1000
+
+    def test_a_forked_child_is_told_so(self) -> None:
+        with serve(echo) as server, closing(compat.create_connection(server.url, timeout=BOUND)) as ws:
+            child = multiprocessing.get_context("fork").Process(target=_use_in_child, args=(ws,))
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # of fork() beside threads: it is tried here
+                child.start()
+            child.join(BOUND)
+            assert child.exitcode == 0
+            ws.send("the parent's")
+            assert ws.recv() == "the parent's"
 
     def test_nobody_closed_it(self) -> None:
         with FaultServer(UP, no_close_reply()) as server:

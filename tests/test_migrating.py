@@ -70,7 +70,7 @@ INSTANCES: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 
 def found_in(module: Any, path: str) -> Any:
     """A name of a module, or of a class or its instances."""
-    kind, _, member = path.partition(".")
+    kind, _, member = path.removeprefix("websocket.").partition(".")
     if not member:
         return getattr(module, kind)
     if hasattr(getattr(module, kind), member):
@@ -120,7 +120,8 @@ def test_what_is_not_there_is_noticed() -> None:
 
 
 def test_classes_and_constants_are_the_same_objects() -> None:
-    names = [name for name in names_of("same") if "." not in name and "(" not in name and "[" not in name]
+    rows = [name.removeprefix("websocket.") for name in names_of("same")]
+    names = [name for name in rows if "." not in name and "(" not in name and "[" not in name]
     own = {"WebSocketApp", "WebSocket", "create_connection", "set_reconnect"}
     shared = [name for name in names if name not in own]
     assert len(shared) > 20
@@ -195,3 +196,17 @@ def test_a_wrapped_socket_is_refused(tls: object) -> None:
 def test_unknown_names_are_unknown() -> None:
     with pytest.raises(AttributeError, match="teleport"):
         compat.teleport  # type: ignore[attr-defined]  # noqa: B018
+
+
+# -- subclasses: their names are free ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [("WebSocketApp", set[str]()), ("WebSocket", {"connection", "wsclient_link", "wsclient_cancel"})],
+)
+def test_a_subclass_finds_the_names_free_that_were_free(kind: str, own: set[str]) -> None:
+    theirs, ours = INSTANCES[kind]
+    reserved = (f"_{kind}__", "__")
+    added = {name for name in dir(ours) if name not in dir(theirs) and not name.startswith(reserved)}
+    assert added == own

@@ -103,8 +103,11 @@ class _UpgradeSocket:
     """As much of a socket as websocket-client's handshake uses."""
 
     # All fields: the dialling thread.
-    def __init__(self, stream: DialStream) -> None:
+    def __init__(self, stream: DialStream, resource: str, withheld: bytes) -> None:
         self._stream = stream
+        # What websocket-client, which may log the request that it makes, does not get to see.
+        self._first_line = f"GET {resource} HTTP/1.1".encode()
+        self._withheld = withheld
         self._response: Response | None = None
         self._digest = b""
 
@@ -118,7 +121,8 @@ class _UpgradeSocket:
         return 0.0
 
     def send(self, data: bytes) -> int:
-        self._stream.send_all(data)
+        headers = data[data.index(b"\r\n") : -len(b"\r\n")]  # without the empty line
+        self._stream.send_all(b"".join((self._first_line, headers, self._withheld, b"\r\n")))
         return len(data)
 
     def recv(self, size: int) -> bytes:
@@ -203,21 +207,25 @@ class _Request:
 
     def arguments(self, key: str) -> dict[str, Any]:
         """Keyword arguments for websocket-client's handshake."""
-        headers = self._headers()
-        host = headers.pop("host", ("Host", self.url.authority))[1]
-        cookie = "; ".join(filter(None, (headers.pop("cookie", ("Cookie", ""))[1], self._cookies())))
         own = {"Sec-WebSocket-Key": key}
         if self.options.subprotocols:
             own["Sec-WebSocket-Protocol"] = ", ".join(self.options.subprotocols)
         if self.options.compression:
             own["Sec-WebSocket-Extensions"] = self.options.compression.offer()
         return {
-            "host": host,
-            "cookie": cookie,
+            "host": self._headers().get("host", ("Host", self.url.authority))[1],
             "origin": self.options.origin,
             "suppress_origin": self.options.origin is None,
-            "header": own | dict(headers.values()),
+            "header": own,
         }
+
+    def withheld(self) -> bytes:
+        """The header lines that may hold secrets: all that were asked for, and the cookies."""
+        headers = self._headers()
+        headers.pop("host", None)
+        cookie = "; ".join(filter(None, (headers.pop("cookie", ("Cookie", ""))[1], self._cookies())))
+        pairs = [*headers.values(), *([("Cookie", cookie)] if cookie else [])]
+        return "".join(f"{name}: {value}\r\n" for name, value in pairs).encode()
 
     def _cookies(self) -> str:
         return cast("str", self.options.cookies or "") if self.trusted else ""
@@ -436,9 +444,9 @@ class Dial:
         self._step = Step.UPGRADE
         key = base64.b64encode(os.urandom(16)).decode()
         url = request.target
-        sock = _UpgradeSocket(stream)
+        sock = _UpgradeSocket(stream, url.resource, request.withheld())
         # No host name: it would be looked up in the cookie jar. Host comes with the arguments.
-        where = (f"{url.scheme}:", "", url.port, url.resource)
+        where = (f"{url.scheme}:", "", url.port, "/...")
         refused = None
         try:
             write_request_and_validate(cast("Any", sock), *where, **request.arguments(key))

@@ -21,6 +21,8 @@ from websocket import (
     WebSocketProxyException,
     WebSocketTimeoutException,
     __version__,
+    _abnf,
+    _exceptions,
     debug,
     dump,
     enableTrace,
@@ -85,6 +87,8 @@ __all__ = [
     "WebSocketProxyException",
     "WebSocketTimeoutException",
     "__version__",
+    "_abnf",
+    "_exceptions",
     "create_connection",
     "debug",
     "dump",
@@ -115,12 +119,10 @@ _REFUSED = MappingProxyType(
         **dict.fromkeys(
             (
                 *(
-                    "_abnf",
                     "_app",
                     "_cookiejar",
                     "_core",
                     "_dispatcher",
-                    "_exceptions",
                     "_handshake",
                     "_http",
                 ),

@@ -33,6 +33,10 @@ class WebSocketApp:
     the app first. For the arguments see docs/migrating.md.
     """
 
+    # Two underscores: a subclass may call its own anything. Here: one may set keep_running before __init__.
+    __keeps_running = False  # the application, and the thread of run_forever
+    __run: Run | None = None  # the thread of run_forever; any reads
+
     def __init__(
         self,
         url: str,
@@ -71,9 +75,8 @@ class WebSocketApp:
         self.on_cont_message = on_cont_message
         # The thread of run_forever writes what follows, close() also the first three; any reads.
         self.sock: WebSocket | None = None
-        self._keeps_running = False
+        self.__keeps_running = False
         self.last_close_frame: ABNF | None = None
-        self._run: Run | None = None
         self.last_ping_tm = 0.0  # time.time(); the thread that pings
         self.last_pong_tm = 0.0  # time.time()
         self.ping_thread: threading.Thread | None = None
@@ -88,12 +91,12 @@ class WebSocketApp:
     @property
     def keep_running(self) -> bool:
         """Whether ``run_forever`` goes on. Setting it to ``False``, from any thread, ends it soon."""
-        return self._keeps_running
+        return self.__keeps_running
 
     @keep_running.setter
     def keep_running(self, value: bool) -> None:
-        self._keeps_running = value
-        run = self._run
+        self.__keeps_running = value
+        run = self.__run
         if not value and run is not None:
             run.wake()
 
@@ -195,19 +198,19 @@ class WebSocketApp:
                 "proxy_type": proxy_type,
             },
         )
-        return self._run_with(settings)
+        return self.__run_with(settings)
 
-    def _run_with(self, settings: Settings) -> bool:
+    def __run_with(self, settings: Settings) -> bool:
         settings.check(self)
         self.has_done_teardown = self.has_errored = False
         self.last_close_frame = None
-        before = self._run  # on_close may run it again
-        self._run = Run(self, settings)
-        self._keeps_running = True
+        before = self.__run  # on_close may run it again
+        self.__run = Run(self, settings)
+        self.__keeps_running = True
         try:
-            return self._run.forever()
+            return self.__run.forever()
         finally:
-            self._run = before
+            self.__run = before
 
     def create_dispatcher(self, *args: Any, **kwargs: Any) -> None:
         """Refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
@@ -79,49 +79,51 @@ class WebSocket:
         dispatcher: Any = None,
         **_: Any,
     ) -> None:
-        self.link: Link | None = None  # the thread that connects or closes; any reads
-        check_mask_key(get_mask_key)
-        check_dispatcher(dispatcher)
-        check_names(_)
+        self.wsclient_link: Link | None = None  # the thread that connects or closes; any reads
+        _check_made_with(get_mask_key, dispatcher, _)
         # settimeout(): any thread, replaced whole.
-        self._plan = Plan(tuple(sockopt or ()), dict(sslopt or {}), None)
-        self._send_timeout: float | None = bounded(None)
-        self._in_pieces = fire_cont_frame
+        self.__plan = Plan(tuple(sockopt or ()), dict(sslopt or {}), None)
+        self.__send_timeout: float | None = bounded(None)
+        self.__in_pieces = fire_cont_frame
         self.connected = False  # whoever connects, closes, or takes the end of the connection
         self.close_frame: ABNF | None = None  # the same
         self.handshake_response: HandshakeResponse | None = None  # the thread that connects
         self.get_mask_key = None
         self.dispatcher = None
-        self._intake: Intake | None = None  # the thread that connects; any reads
-        self._sending = threading.Lock()
-        self._assembly = Assembly()  # _sending
+        self.__intake: Intake | None = None  # the thread that connects; any reads
+        self.__cancelled = False  # any thread, before it looks for the link; the thread that connects, after
+        self.__sending = threading.Lock()
+        self.__assembly = Assembly()  # __sending
 
     # -- opening --------------------------------------------------------------------------------------
 
     def connect(self, url: str, **options: Any) -> None:
         """Connect. Raises websocket-client's exceptions; ``NotSupported`` for what cannot be honoured."""
         self.settimeout(options.get("timeout", self.timeout))
-        link = Link(url, self._plan.options(url, options), in_pieces=self._in_pieces)
+        link = Link(url, self.__plan.options(url, options), in_pieces=self.__in_pieces)
         self.shutdown()
-        self.link, self._intake = link, Intake(link.events)
+        self.wsclient_link, self.__intake = link, Intake(link.events)
+        if self.__cancelled:
+            link.abort()
         try:
-            link.open()
-            if options.get("subprotocols") and link.connection.subprotocol is None:
-                link.abort()
-                raise WebSocketException("Invalid WebSocket Header: the server chose no subprotocol")
+            link.open(has_to_choose=bool(options.get("subprotocols")))
         except BaseException:
-            self.link = None
+            self.wsclient_link = None
             raise
-        self._opened(link.connection)
+        self.__opened(link.connection)
 
-    def _opened(self, connection: Connection) -> None:
+    def wsclient_cancel(self) -> None:
+        """End a ``connect`` that is under way, or about to be, for good. Any thread."""
+        self.__cancelled = True
+        if (link := self.wsclient_link) is not None:
+            link.cancel()
+
+    def __opened(self, connection: Connection) -> None:
         self.connection = connection
-        self.handshake_response = HandshakeResponse(
-            101, dict(connection.response_headers), connection.subprotocol
-        )
-        self.close_frame, self._assembly = None, Assembly()
+        self.handshake_response = _response_of(connection)
+        self.close_frame, self.__assembly = None, Assembly()
         # It is an option of the connection; to give it with each message would cost time.
-        self._send_timeout = None if self.timeout != 0 else 0.0
+        self.__send_timeout = None if self.timeout != 0 else 0.0
         self.connected = True
         trace(f"connected to {connection.url}")
 
@@ -133,9 +135,9 @@ class WebSocket:
         It returns once the message is accepted for writing, and waits while too many wait.
         """
         if payload.__class__ is str and opcode == _TEXT:
-            return self._accept(payload)
+            return self.__accept(payload)
         if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-            return self._accept(message_of(payload, opcode))
+            return self.__accept(message_of(payload, opcode))
         return self.send_frame(ABNF.create_frame(to_bytes(payload, opcode), opcode))
 
     def send_text(self, text_data: str) -> int:
@@ -153,25 +155,25 @@ class WebSocket:
     def send_frame(self, frame: ABNF) -> int:
         """Send a frame; those of a fragmented message go out together, as one, when the last one is there."""
         if frame.opcode in (ABNF.OPCODE_PING, ABNF.OPCODE_PONG):
-            return self._control(frame.opcode, frame.data)
+            return self.__control(frame.opcode, frame.data)
         if frame.opcode == ABNF.OPCODE_CLOSE:
             self.send_close(*close_parts(to_bytes(frame.data, frame.opcode)))
             return frame_size(len(frame.data))
-        with self._sending:
-            message = self._assembly.add(frame)
+        with self.__sending:
+            message = self.__assembly.add(frame)
         size = frame_size(len(to_bytes(frame.data, frame.opcode)))
         if message is not None:
-            self._accept(message)
+            self.__accept(message)
         return size
 
-    def _accept(self, message: str | bytes) -> int:
-        link = self.link if self.connected else None
+    def __accept(self, message: str | bytes) -> int:
+        link = self.wsclient_link if self.connected else None
         if link is None:
-            link = self._open_link()
+            link = self.__open_link()
         if isEnabledForTrace():
             trace(f"++Sent: {message!r}")
         try:
-            link.connection.send(message, timeout=self._send_timeout)
+            link.connection.send(message, timeout=self.__send_timeout)
         except WSClientError as error:
             raise translated(error) from error
         size = len(message)
@@ -179,37 +181,37 @@ class WebSocket:
             size = len(message.encode())
         return frame_size(size)
 
-    def _control(self, opcode: int, payload: Payload) -> int:
+    def __control(self, opcode: int, payload: Payload) -> int:
         data = to_bytes(payload, opcode)
         try:
-            self._open_link().connection.send_control(opcode, data)
+            self.__open_link().connection.send_control(opcode, data)
         except WSClientError as error:
             raise translated(error) from error
         return frame_size(len(data))
 
-    def _open_link(self) -> Link:
-        link = self.link
+    def __open_link(self) -> Link:
+        link = self.wsclient_link
         if link is None or not self.connected:
             raise WebSocketConnectionClosedException("socket is already closed.")
         return link
 
     def ping(self, payload: str | bytes = "") -> None:
         """Send a ping of at most 125 bytes."""
-        self._control(ABNF.OPCODE_PING, payload)
+        self.__control(ABNF.OPCODE_PING, payload)
 
     def pong(self, payload: str | bytes = "") -> None:
         """Send a pong of at most 125 bytes. Pings are answered without it."""
-        self._control(ABNF.OPCODE_PONG, payload)
+        self.__control(ABNF.OPCODE_PONG, payload)
 
     # -- receiving ------------------------------------------------------------------------------------
 
     def recv(self) -> str | bytes:
         """The next message; ``""`` once when the server has closed the connection."""
         while True:
-            intake, event = self._take()
+            intake, event = self.__take()
             if isinstance(event, (str, bytes)) and not isEnabledForTrace():
                 return event
-            frame = self._frame_of(intake, event)
+            frame = self.__frame_of(intake, event)
             if frame is not None and frame.opcode < ABNF.OPCODE_PING:
                 return _value_of(event)
 
@@ -221,7 +223,7 @@ class WebSocket:
     def recv_data_frame(self, control_frame: bool = False) -> tuple[int, ABNF]:
         """As ``recv_data``, with the payload in a frame."""
         while True:
-            frame = self._frame_of(*self._take())
+            frame = self.__frame_of(*self.__take())
             if frame is not None and (control_frame or frame.opcode < ABNF.OPCODE_PING):
                 return frame.opcode, frame
 
@@ -229,13 +231,13 @@ class WebSocket:
         """The next message, ping, pong or close frame, each as one frame."""
         return self.recv_data_frame(control_frame=True)[1]
 
-    def _take(self) -> tuple[Intake, Event]:
-        intake = self._intake
-        if intake is None or self.link is None:
+    def __take(self) -> tuple[Intake, Event]:
+        intake = self.__intake
+        if intake is None or self.wsclient_link is None:
             raise WebSocketConnectionClosedException("Connection is closed")
         return intake, intake.take(self.timeout)
 
-    def _frame_of(self, intake: Intake, event: Event) -> ABNF | None:
+    def __frame_of(self, intake: Intake, event: Event) -> ABNF | None:
         if isinstance(event, Closed):
             self.connected = False
         return intake.frame_of(event)
@@ -245,19 +247,18 @@ class WebSocket:
         while True:
             yield self.recv()
 
-    def __next__(self) -> str | bytes:
-        return self.recv()
-
     def next(self) -> str | bytes:
         """The next message."""
         return self.recv()
+
+    __next__ = next
 
     # -- closing --------------------------------------------------------------------------------------
 
     def send_close(self, status: int = STATUS_NORMAL, reason: str | bytes = b"") -> None:
         """Begin to close, and return at once; ``recv`` goes on until the server's close frame."""
         check_code(status)
-        link, text = self._open_link(), reason_text(reason)
+        link, text = self.__open_link(), reason_text(reason)
         self.connected = False
         link.begin_close(status, text)
 
@@ -266,25 +267,25 @@ class WebSocket:
     ) -> None:
         """Write what was accepted, close, and wait up to ``timeout`` seconds for the server's close frame."""
         check_code(status)
-        link = self.link
+        link = self.wsclient_link
         if link is None:
             return
-        if self.connected:
+        if self.connected or link.is_closing:
             self.connected = False
             link.close(status, reason_text(reason), bounded(timeout))
             self.close_frame = link.end.frame if link.end is not None else None
         else:
             link.abort()
-        self.link = None
+        self.wsclient_link = None
 
     def abort(self) -> None:
         """Drop the connection; wakes threads that wait in ``recv``."""
-        if self.link is not None:
-            self.link.abort()
+        if (link := self.wsclient_link) is not None:
+            link.abort()
 
     def shutdown(self) -> None:
         """End the connection without a close frame, once what was accepted is written, if it can be soon."""
-        link, self.link = self.link, None
+        link, self.wsclient_link = self.wsclient_link, None
         self.connected = False
         if link is not None:
             link.flush_and_abort()
@@ -296,7 +297,7 @@ class WebSocket:
         self.close()
 
     def __del__(self) -> None:
-        link = getattr(self, "link", None)
+        link = getattr(self, "wsclient_link", None)
         if link is None or link.connection.state in (State.NEW, State.CLOSED):
             return
         link.abandon()
@@ -306,12 +307,12 @@ class WebSocket:
         """How long ``recv`` waits, and ``send`` while there is no room; ``None``: for ever."""
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
-        self._plan = Plan(self._plan.sockopt, self._plan.sslopt, timeout)
-        self._send_timeout = bounded(timeout)
+        self.__plan = Plan(self.__plan.sockopt, self.__plan.sslopt, timeout)
+        self.__send_timeout = bounded(timeout)
 
     def gettimeout(self) -> float | None:
         """What ``settimeout`` has set."""
-        return self._plan.timeout
+        return self.__plan.timeout
 
     timeout = property(gettimeout, settimeout)
 
@@ -362,6 +363,16 @@ class WebSocket:
 
 
 W = TypeVar("W", bound=WebSocket)
+
+
+def _check_made_with(get_mask_key: object, dispatcher: object, others: Iterable[str]) -> None:
+    check_mask_key(get_mask_key)
+    check_dispatcher(dispatcher)
+    check_names(others)
+
+
+def _response_of(connection: Connection) -> HandshakeResponse:
+    return HandshakeResponse(101, dict(connection.response_headers), connection.subprotocol)
 
 
 def _value_of(event: Event) -> str | bytes:

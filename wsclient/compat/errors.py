@@ -33,7 +33,7 @@ from wsclient import (
     Timeout,
 )
 
-__all__ = ["ConnectionReset", "NotSupported", "TimedOut", "refuse", "translated"]
+__all__ = ["ConnectionReset", "NotSupported", "TimedOut", "WouldBlock", "refuse", "translated"]
 
 _PROXY: Final = re.compile(r"\S+: proxy \S+ ")
 _INVALID_PAYLOAD: Final = 1007
@@ -45,6 +45,10 @@ class NotSupported(WebSocketException, NotImplementedError):
 
 class TimedOut(WebSocketTimeoutException, TimeoutError):
     """A time-out. websocket-client raises one class or the other, by what it was doing."""
+
+
+class WouldBlock(TimedOut, BlockingIOError):
+    """A time-out of 0 seconds, which makes the socket of websocket-client a non-blocking one."""
 
 
 class ConnectionReset(WebSocketConnectionClosedException, ConnectionResetError):

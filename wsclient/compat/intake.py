@@ -8,7 +8,7 @@ from time import monotonic
 
 from websocket import ABNF, isEnabledForTrace, trace
 
-from wsclient.compat.errors import TimedOut, translated
+from wsclient.compat.errors import TimedOut, WouldBlock, translated
 from wsclient.compat.events import Closed, Control, Event, Events, Piece
 
 __all__ = ["Intake"]
@@ -24,14 +24,14 @@ class Intake:
         self._end_told = False  # _ending
 
     def take(self, timeout: float | None) -> Event:
-        """The next event. Raises ``TimedOut``."""
+        """The next event. Raises ``TimedOut``, which with 0 seconds is a ``WouldBlock``."""
         until = None if timeout is None else monotonic() + timeout
         if not self._reading.acquire(timeout=-1 if timeout is None else timeout):
-            raise TimedOut("Connection timed out")
+            raise _too_late(timeout)
         try:
             return self._events.take(None if until is None else max(until - monotonic(), 0.0))
         except queue.Empty:
-            raise TimedOut("Connection timed out") from None
+            raise _too_late(timeout) from None
         finally:
             self._reading.release()
 
@@ -52,6 +52,10 @@ class Intake:
         if event.frame is None or event.locally or told:
             raise translated(event.error) from event.error
         return event.frame
+
+
+def _too_late(timeout: float | None) -> TimedOut:
+    return WouldBlock("Connection timed out") if timeout == 0 else TimedOut("Connection timed out")
 
 
 def _frame_of(event: Event) -> ABNF | None:

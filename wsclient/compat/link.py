@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from websocket import ABNF
+from websocket import ABNF, WebSocketException
 
 from wsclient import ClosedBy, Connection, ConnectionClosed, ProtocolError, State, Timeout, WSClientError
 from wsclient.compat.errors import translated
@@ -43,6 +43,7 @@ class Link:
         self.events = Events()
         self.pong_at = 0.0  # monotonic: reader thread writes, any reads
         self.end: Closed | None = None  # reader thread, once; any reads
+        self.is_closing = False  # whoever closes first; any reads
         self._ended = threading.Event()
         self._within = False  # reader thread: the last piece was not a final one
         taker = (
@@ -52,12 +53,13 @@ class Link:
             url, **taker, on_ping=self._ping, on_pong=self._pong, on_close=self._closed, **options
         )
 
-    def open(self) -> None:
-        """Connect. Raises websocket-client's exceptions."""
-        try:
+    def open(self, *, has_to_choose: bool = False) -> None:
+        """Connect. Raises its exceptions, also where no subprotocol was chosen."""
+        with _translating():
             self.connection.open()
-        except WSClientError as error:
-            raise translated(error) from error
+        if has_to_choose and self.connection.subprotocol is None:
+            self.abort()
+            raise WebSocketException("Invalid WebSocket Header: the server chose no subprotocol")
 
     @property
     def is_open(self) -> bool:
@@ -69,10 +71,12 @@ class Link:
 
         What waits to be taken is dropped. Writing may take longer, as long as the peer takes something.
         """
+        self.is_closing = True
         self.events.drop()
         with suppress(WSClientError):
             self._drain(max(timeout, _FLUSH_SECONDS))
-        self.connection.close(code, reason, timeout)
+        with _translating():
+            self.connection.close(code, reason, timeout)
 
     def begin_close(self, code: int, reason: str) -> None:
         """Close, and do not wait. What comes in can still be taken."""
@@ -88,7 +92,11 @@ class Link:
     def abandon(self) -> None:
         """Drop the connection, and do not wait: for a finalizer."""
         with suppress(RuntimeError):  # no threads any more, at interpreter exit
-            self._elsewhere(self.abort)
+            self._elsewhere(self._abort_quietly)
+
+    def _abort_quietly(self) -> None:
+        with suppress(WebSocketException):  # in a forked child it is the parent's
+            self.abort()
 
     @staticmethod
     def _elsewhere(action: Callable[[], None]) -> None:
@@ -117,7 +125,8 @@ class Link:
     def abort(self) -> None:
         """Drop the connection; ends a ``open`` that is under way, too."""
         self.events.drop()
-        self.connection.abort()
+        with _translating():
+            self.connection.abort()
 
     # -- reader thread --------------------------------------------------------------------------------
 
@@ -142,6 +151,14 @@ class Link:
         self.end = Closed(frame, error, connection.closed_by is ClosedBy.LOCAL)
         self.events.tell(self.end)
         self._ended.set()
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except WSClientError as error:
+        raise translated(error) from error
 
 
 def _end_of(connection: Connection) -> Exception:

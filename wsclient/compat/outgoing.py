@@ -21,7 +21,7 @@ __all__ = [
     "to_bytes",
 ]
 
-Payload: TypeAlias = "str | bytes | bytearray | memoryview"
+Payload: TypeAlias = "str | bytes | bytearray | memoryview | None"  # None: an empty one, as there
 
 _CODES: Final = 1 << 16
 
@@ -35,7 +35,9 @@ def to_bytes(payload: Payload, opcode: int) -> bytes:
     """The bytes of a payload. As there, ``str`` is UTF-8 in a text frame, and Latin-1 in a binary one."""
     if isinstance(payload, str):
         return payload.encode("latin-1" if opcode == ABNF.OPCODE_BINARY else "utf-8")
-    return bytes(payload)
+    if isinstance(payload, int):  # bytes(5) would be five zeros
+        raise TypeError(f"a payload must be str or bytes, not {type(payload).__name__}")
+    return b"" if payload is None else bytes(payload)
 
 
 def message_of(payload: Payload, opcode: int) -> str | bytes:
@@ -45,7 +47,7 @@ def message_of(payload: Payload, opcode: int) -> str | bytes:
     if isinstance(payload, str):
         return payload
     try:
-        return bytes(payload).decode()
+        return to_bytes(payload, opcode).decode()
     except UnicodeDecodeError as error:
         raise WebSocketPayloadException("a text message must be UTF-8: send_bytes() sends bytes") from error
 

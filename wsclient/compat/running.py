@@ -65,17 +65,17 @@ class Run:
         self._settings = settings
         self._awake = threading.Event()  # set when keep_running is False: any thread
         self._link: Link | None = None  # read by any
-        self._sock: WebSocket | None = None  # close() takes it from the app
+        self._sock: WebSocket | None = None  # the same; close() takes it from the app
         self._pinger: Pinger | None = None
 
     def wake(self) -> None:
         """Look at ``keep_running`` again. Any thread."""
         self._awake.set()
-        link, sock = self._link, self._app.sock
+        link, sock = self._link, self._sock
         if link is not None:
             link.events.tell(Wake())
-        elif sock is not None and sock.link is not None:
-            sock.link.cancel()
+        elif sock is not None:
+            sock.wsclient_cancel()
 
     def forever(self) -> bool:
         """Connect and read, again and again if wanted. Returns whether there was an error."""
@@ -115,7 +115,7 @@ class Run:
         sock.settimeout(getdefaulttimeout())
         header = app.header() if callable(app.header) else app.header
         sock.connect(app.url, **settings.options(app, header))
-        link = sock.link
+        link = sock.wsclient_link
         if link is None:  # closed at that moment, by another thread
             raise WebSocketConnectionClosedException("Connection is closed")
         self._link = link
@@ -164,9 +164,12 @@ class Run:
         # Anything but messages. False when there is no connection any more.
         if isinstance(event, Control):
             self._control(event)
-        elif isinstance(event, Failed):
+            return True
+        if isinstance(event, (Failed, Closed)):
+            self._disconnect_sock()  # on_error may look
+        if isinstance(event, Failed):
             raise event.error
-        elif isinstance(event, Closed):
+        if isinstance(event, Closed):
             self._closed(event)
             return False
         return True
@@ -210,11 +213,17 @@ class Run:
             _LOG.warning("%s: connecting again in %s s", error, self._settings.reconnect)
             self._hang_up()
 
+    def _disconnect_sock(self) -> None:
+        # The application asks it whether to send.
+        if self._sock is not None:
+            self._sock.connected = False
+
     def _hang_up(self) -> ABNF | None:
         # Returns the peer's close frame, if there was one.
         link, self._link = self._link, None
         if link is None:
             return None
+        self._disconnect_sock()
         if link.is_open:
             link.close(1000, "", _CLOSE_SECONDS)
         else:  # closed by somebody, or lost
