@@ -728,7 +728,7 @@ class TestArguments:
             ("reconnect", 3, TypeError),
         ],
     )
-    def test_options(self, name: str, value: object, kind: type[Exception]) -> None:
+    def test_options(self, name: str, value: Any, kind: type[Exception]) -> None:
         with pytest.raises(kind, match=name):
             wsclient.connect("ws://127.0.0.1:1/", **{name: value})
 

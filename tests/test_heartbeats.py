@@ -51,7 +51,7 @@ def test_pings_and_pongs_come_in_order_with_the_messages(threads: int) -> None:
 
 def test_they_do_without_on_message() -> None:
     pongs: deque[bytes] = deque()
-    options = {"on_pong": lambda conn, payload: pongs.append(payload)}
+    options: dict[str, Any] = {"on_pong": lambda conn, payload: pongs.append(payload)}
     with serve(echo) as server, wsclient.connect(server.url, **options) as conn:
         conn.ping(b"mine").result(10)
         conn.send("x")
