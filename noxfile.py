@@ -82,10 +82,11 @@ def types(session: nox.Session) -> None:
     # pyright runs on Node.js; the extra brings one along.
     pyright = "pyright" if shutil.which("node") else "pyright[nodejs]"
     session.install(f"{_wheel()}[cli,testing]", "mypy>=1.14", f"{pyright}>=1.1.400", "pytest>=8")
-    folder = Path(session.create_tmp())
-    shutil.copytree(TYPED, folder / "typed", dirs_exist_ok=True)
-    session.chdir(folder / "typed")
-    session.run("mypy", "--strict", "--cache-dir", str(folder / "mypy"), ".")
+    folder = Path(session.virtualenv.location) / "typed"
+    shutil.copytree(TYPED, folder, dirs_exist_ok=True)
+    session.chdir(folder)
+    # No configuration: that of the tree, which mypy would find further up, leads to the tree's package.
+    session.run("mypy", "--strict", "--config-file=", ".")
     session.run("pyright", "--warnings", "--project", ".")
     session.run("python", "-I", str(RELEASE / "completeness.py"))
 
@@ -100,7 +101,8 @@ def suite(session: nox.Session) -> None:
 
 def _tree_around_installed_package(session: nox.Session) -> Path:
     """The sdist, unpacked: tests that read the package's files, or let a child import it, get the wheel's."""
-    folder = Path(session.create_tmp()) / "tree"
+    # Not create_tmp, which becomes TMPDIR: Unix sockets have no room for such a path.
+    folder = Path(session.virtualenv.location) / "tree"
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(next(DIST.glob("*.tar.gz"))) as archive:
         archive.extractall(folder)

@@ -42,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist, made as ``build --no-isolation`` makes it, from a copy: setuptools writes beside the sources."""
+    """The sdist, made without the network from a copy: setuptools writes beside the sources."""
     tree, out = tmp_path_factory.mktemp("checkout") / "tree", tmp_path_factory.mktemp("sdist")
     left_out = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*left_out))
