@@ -3,7 +3,7 @@
 #   PYTHON=python3.12         which interpreter; a change rebuilds the virtual environment
 #   VENV=.venv                where the virtual environment goes
 #   SECONDS=60                how long to fuzz (60 unless told), to soak (600), or to load (300)
-#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS, SOAK_ARGS, LOAD_ARGS    passed on
+#   PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, NETNS_ARGS, SOAK_ARGS, LOAD_ARGS, NOX_ARGS   passed on
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +14,7 @@ CONFORMANCE_ARGS ?=
 NETNS_ARGS ?=
 SOAK_ARGS ?=
 LOAD_ARGS ?=
+NOX_ARGS ?=
 SECONDS ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -51,6 +52,13 @@ types: $(READY)
 
 coverage: $(READY)
 	@$(RUN) -m pytest $(COVERAGE) $(PYTEST_ARGS)
+
+.PHONY: test-install test-all
+test-install: $(READY) ## build, and install the wheel into every Python from 3.10 up; types as users see them
+	@$(RUN) -m nox --tags install $(NOX_ARGS)
+
+test-all: $(READY) ## ... and all tests against the installed wheel, in each of them (8 minutes a Python)
+	@$(RUN) -m nox $(NOX_ARGS)
 
 format: $(READY) ## put the source into the form that make check wants
 	@$(RUN) -m ruff check --fix .
@@ -122,5 +130,5 @@ $(CREATED):
 
 $(READY): $(CREATED) setup.cfg setup.py
 	@echo "Installing what tests and benchmarks need into $(VENV) (once; needs the network) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[fast,test,bench,docs]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[fast,test,bench,docs,release]'
 	@touch $@

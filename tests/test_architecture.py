@@ -33,6 +33,7 @@ ROOMS = (
     "protocol",
     "reconnect",
     "options",
+    "keywords",
     "transport",
     "http1",
     "environment",

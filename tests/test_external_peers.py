@@ -81,8 +81,9 @@ class Peer:
         """Open a connection to one of its paths."""
         if self.way.deflate:
             query["deflate"] = self.way.deflate
+        url = f"{self.running.url}{path}?{urlencode(query)}"
         own = {"ssl_context": self.running.ssl_context, "proxy": None, "compression": self.way.compression}
-        return wsclient.connect(f"{self.running.url}{path}?{urlencode(query)}", **own, **(options or {}))
+        return wsclient.connect(url, **(own | (options or {})))
 
     def end_of(self, connection_id: str) -> tuple[int, str]:
         """Code and reason of the end of a connection, as its server saw it."""

@@ -96,8 +96,8 @@ def test_ipv6_server(proxy: RunningProxy) -> None:
             if scheme == "socks4":
                 assert "IPv4 addresses only" in str(failure(server.url, proxy.url(scheme, proxy.login)))
                 continue
-            options = {"proxy": proxy.url(scheme, proxy.login), "close_timeout": 0.1}
-            wsclient.connect(server.url, **options).abort()
+            proxy_url = proxy.url(scheme, proxy.login)
+            wsclient.connect(server.url, proxy=proxy_url, close_timeout=0.1).abort()
 
 
 @pytest.mark.parametrize("proxy", ["tinyproxy", "squid", "microsocks"], indirect=True)
@@ -138,8 +138,8 @@ def test_rules_of_a_proxy(proxy: RunningProxy) -> None:
 
 @pytest.mark.parametrize("mortal_proxy", PROXIES, indirect=True)
 def test_the_proxy_dies(mortal_proxy: RunningProxy, echo_server: str) -> None:
-    options = {"proxy": mortal_proxy.url(mortal_proxy.schemes[0], mortal_proxy.login)}
-    with wsclient.connect(echo_server, **options) as conn:
+    proxy_url = mortal_proxy.url(mortal_proxy.schemes[0], mortal_proxy.login)
+    with wsclient.connect(echo_server, proxy=proxy_url) as conn:
         conn.send("alive?")
         assert conn.recv(WAIT) == "alive?"
         mortal_proxy.process.kill()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import HOST
+from test_reconnect_regressions import stall_writer
 
 import wsclient
 from wsclient.control_lane import MAX_PENDING_PINGS, ControlLane
@@ -57,7 +58,7 @@ def test_pings_and_pongs_come_in_order_with_the_messages(threads: int) -> None:
 
 def test_they_do_without_on_message() -> None:
     pongs: deque[bytes] = deque()
-    options = {"on_pong": lambda conn, payload: pongs.append(payload)}
+    options: dict[str, Any] = {"on_pong": lambda conn, payload: pongs.append(payload)}
     with serve(echo) as server, wsclient.connect(server.url, **options) as conn:
         conn.ping(b"mine").result(10)
         conn.send("x")
@@ -140,6 +141,7 @@ def test_send_control_has_a_bound() -> None:
     with FaultServer(UP, stall(), receive_buffer=4096) as server:
         conn = wsclient.connect(server.url, ping_interval=None)
         conn.send(b"x" * 10_000_000)
+        stall_writer(conn)
 
         def flood() -> None:
             for _ in range(3 * MAX_PENDING_PINGS):

@@ -169,11 +169,15 @@ def test_in_a_real_process(what: str, lines: list[str]) -> None:
     assert done.stdout.split("\n")[:-1] == lines
 
 
+# Python 3.10 takes another 20 KiB after some 370 links, once, and stays there: it is warm later.
+COUNT = "1600" if sys.version_info < (3, 11) else "400"
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it reads what Linux tells in /proc")
 @pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
 def test_nothing_grows_from_link_to_link(delivery: str) -> None:
     """The bounded form of what docs/reconnecting.md promises; the whole is 10,000."""
-    command = [sys.executable, "-m", "tests.reliability.reconnects", "--count", "400", "--delivery", delivery]
+    command = [sys.executable, "-m", "tests.reliability.reconnects", "--count", COUNT, "--delivery", delivery]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=50, check=False
     )

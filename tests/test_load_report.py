@@ -354,7 +354,7 @@ class TestJunit:
         assert properties["errors"] == "90"
 
     def test_the_time_is_universal(self) -> None:
-        suites = ET.fromstring(to_junit(replace(ordinary(), started="2026-03-01T12:30:00.25+02:00")))
+        suites = ET.fromstring(to_junit(replace(ordinary(), started="2026-03-01T12:30:00.250+02:00")))
         assert suites[0].get("timestamp") == "2026-03-01T10:30:00"
 
     def test_an_account_that_does_not_balance_fails(self) -> None:

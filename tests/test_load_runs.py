@@ -286,7 +286,7 @@ def test_what_nobody_remembers_at_the_end_is_in_doubt(expect: Expect) -> None:
     traffic = Traffic(plan, "prefix", Recorder())
     make = maker_of(plan, "abcd", 0, 0, ())
     with FaultServer(accept_upgrade(), stall()) as server:
-        options = {"on_message": traffic.on_message, "on_disconnect": traffic.on_disconnect}
+        options: dict[str, Any] = {"on_message": traffic.on_message, "on_disconnect": traffic.on_disconnect}
         connection = Connection(server.url, reconnect=True, max_in_doubt_bytes=1000, **options)
         connection.open()
         for number in range(50):

@@ -256,7 +256,10 @@ class TestRecords:
         def on_message(conn: Connection, message: str | bytes) -> None:
             raise LookupError("raised in on_message")
 
-        more = {"on_message": on_message, "on_error": lambda *arguments: told.set_result(arguments)}
+        more: dict[str, Any] = {
+            "on_message": on_message,
+            "on_error": lambda *arguments: told.set_result(arguments),
+        }
         with (
             FaultServer(accept_upgrade(), send_text("go"), read_until_close()) as server,
             wsclient.connect(server.url, proxy=None, **more) as conn,

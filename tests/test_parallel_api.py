@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -76,12 +77,14 @@ def test_observing_and_setting_on_one_connection(shared: wsclient.Connection) ->
     in_parallel(body)
 
 
+def note_code(codes: list[int], conn: wsclient.Connection, code: int, reason: str) -> None:
+    codes.append(code)
+
+
 def test_closing_one_connection_from_all_sides(echo_server: str) -> None:
     for _ in range(ROUNDS):
         closed: list[int] = []
-        conn = wsclient.Connection(
-            echo_server, proxy=None, on_close=lambda _, code, __, to=closed: to.append(code)
-        )
+        conn = wsclient.Connection(echo_server, proxy=None, on_close=partial(note_code, closed))
         conn.open()
         with ThreadPoolExecutor(THREADS) as pool:
             for done in [pool.submit(conn.close) for _ in range(THREADS)]:

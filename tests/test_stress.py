@@ -265,9 +265,12 @@ class TestRaces:
 
     def one_round_with_no_room(self, overflow: str) -> None:
         dropped: list[Message] = []  # appended by the senders' threads, one append at a time
-        more: dict[str, Any] = {"on_dropped": lambda _, message: dropped.append(message)}
+        more: dict[str, Any] = {
+            "overflow": overflow,
+            "on_dropped": lambda _, message: dropped.append(message),
+        }
         with FaultServer(accept_upgrade(), read_until_close()) as server:
-            conn = wsclient.connect(server.url, proxy=None, overflow=overflow, max_queued_messages=3, **more)
+            conn = wsclient.connect(server.url, proxy=None, max_queued_messages=3, **more)
             with ThreadPoolExecutor(self.SENDERS) as pool:
                 accepted = list(pool.map(lambda name: self.send_some(conn, name), range(self.SENDERS)))
             conn.close(timeout=BOUND)

@@ -26,9 +26,9 @@ def deep(calls: int) -> int:
     return 0 if calls == 0 else 1 + deep(calls - 1)
 
 
-@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("compression", [None, wsclient.Deflate()])
 def test_a_connection_works_with_small_stacks(
-    echo_server: str, small_stacks: None, compression: str | None
+    echo_server: str, small_stacks: None, compression: wsclient.Deflate | None
 ) -> None:
     done = threading.Event()
     depths: list[int] = []

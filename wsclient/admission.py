@@ -70,8 +70,8 @@ class Admission:
         self._on_expired = on_expired
         self._expired: list[Item] = []  # extended under the mutex; any thread takes from it
         self._tellers: set[int] = set()  # each thread its own number
-        self.expired = 0  # messages that made way because they had expired
-        self.dropped = 0  # messages given up by overflow="drop_oldest"
+        self.expired: int = 0  # messages that made way because they had expired
+        self.dropped: int = 0  # messages given up by overflow="drop_oldest"
 
     def admit(self, item: Item, may_wait: bool) -> Waiter | None:
         """Let an item in, or have it queue up. Raises ``QueueFull`` when it can do neither."""

@@ -46,7 +46,7 @@ class Callbacks:
         self._on_pong = options.on_pong
         self._on_dropped = options.on_dropped
         self.connection: Any = None  # set once, before the reader thread starts
-        self.errors = 0  # the one thread that runs callbacks at the time
+        self.errors: int = 0  # the one thread that runs callbacks at the time
 
     @property
     def any(self) -> bool:

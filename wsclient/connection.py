@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from wsclient.exceptions import ConnectionClosed, WSClientError
 from wsclient.frames import encode_close
@@ -19,12 +19,17 @@ from wsclient.send_stream import SendStream
 from wsclient.session import Session, credentials_of, drop_and_wait, forgotten, receive, snapshot
 from wsclient.stats import Stats
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from wsclient.keywords import Keywords
+
 __all__ = ["Connection", "connect"]
 
 _NORMAL_CODES = (1000, 1001)
 
 
-def connect(url: str | Callable[[], str], **options: Any) -> Connection:
+def connect(url: str | Callable[[], str], **options: Unpack[Keywords]) -> Connection:
     """Open a connection and return it. A context manager: leaving it closes the connection.
 
     Args:
@@ -47,7 +52,7 @@ class Connection:
     Every method may be called from any thread and from any callback. Times are seconds, sizes bytes.
     """
 
-    def __init__(self, url: str | Callable[[], str], **options: Any) -> None:
+    def __init__(self, url: str | Callable[[], str], **options: Unpack[Keywords]) -> None:
         self._options = Options.from_kwargs(options)
         self._session = Session(url, self._options)
         self._credentials: Credentials | None = None  # any thread, replaced whole

@@ -19,8 +19,8 @@ class Doorbell:
 
     def __init__(self, mutex: threading.Lock) -> None:
         self._mutex = mutex
-        self.look = False  # written under _mutex, read by producers without it
-        self.stuck = False  # _mutex: `look` stays set, for there is always something to find out
+        self.look: bool = False  # written under _mutex, read by producers without it
+        self.stuck: bool = False  # _mutex: `look` stays set, for there is always something to find out
         self._sleeping = False  # _mutex: the writer is in sleep() and nobody has woken it yet
         self._nudged = False  # _mutex: the next sleep() returns at once
         self._wake = threading.Lock()  # released under _mutex by whoever clears _sleeping

@@ -49,7 +49,7 @@ class Pieces:
     __slots__ = ("_opcode", "_payload", "_size", "item")
 
     def __init__(self, item: Item, size: int) -> None:
-        self.item = item
+        self.item: Item = item
         self._size = size
         # Writer thread:
         self._opcode = Opcode.CONTINUATION
@@ -83,7 +83,7 @@ class StreamEntry(Entry):
 
     def __init__(self, source: StreamSource, receipt: Future[None]) -> None:
         super().__init__(None, future=receipt)
-        self.source = source
+        self.source: StreamSource = source
 
     def __len__(self) -> int:
         return self.source.max_bytes
@@ -119,10 +119,10 @@ class StreamSource:
     def __init__(
         self, opcode: Opcode, fragment_size: int, max_bytes: int, mutex: threading.Lock, bell: Doorbell
     ) -> None:
-        self.max_bytes = min(max_bytes, _STREAM_BYTES)
+        self.max_bytes: int = min(max_bytes, _STREAM_BYTES)
         self.receipt: Future[None] = Future()  # resolved once the last fragment is written
         self.receipt.set_running_or_notify_cancel()
-        self.item = StreamEntry(self, self.receipt)
+        self.item: StreamEntry = StreamEntry(self, self.receipt)
         self._fragment_size = fragment_size
         self._bell = bell
         self._mutex = mutex  # guards what follows
@@ -254,7 +254,7 @@ class FragmentLane:
     ) -> None:
         self._mutex = mutex
         self._bell = bell
-        self.fragment_size = fragment_size
+        self.fragment_size: int | None = fragment_size
         self._stream_size = fragment_size or max_batch
         self._max_bytes = max_bytes
         self._source: Source | None = None  # under the mutex; written by the writer thread but for `drop`

@@ -68,13 +68,13 @@ class Front:
         self._under_way = Lane.WAITING  # where the message that goes out in fragments comes from
         self._ahead_bytes = 0
         self._retired: list[Item] = []  # in doubt, and not to be written again
-        self.flow = Flow.ALL
+        self.flow: Flow = Flow.ALL
         self._greeter: int | None = None  # the thread that runs on_reconnect
         self._late_greeter: int | None = None  # ... of a link that is lost by now
-        self.links = 0  # how many links there were before this one
-        self.next_expiry = math.inf  # nothing that waits expires before
-        self.high_messages = 0  # writer thread
-        self.high_bytes = 0  # writer thread
+        self.links: int = 0  # how many links there were before this one
+        self.next_expiry: float = math.inf  # nothing that waits expires before
+        self.high_messages: int = 0  # writer thread
+        self.high_bytes: int = 0  # writer thread
 
     def __bool__(self) -> bool:
         """Whether there is anything that was accepted and not taken."""

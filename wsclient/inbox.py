@@ -60,9 +60,9 @@ class Inbox(Generic[T]):
         self._room.acquire()
         self._closed = False  # _mutex: nothing more will come
         self._unlimited = False  # _mutex: nobody is waited for any more; what finds no room is dropped
-        self.drops = False  # reader thread: after the first one everything, so that there is no hole
-        self.dropped = 0  # reader thread
-        self.high = 0  # reader thread
+        self.drops: bool = False  # reader thread: after the first one everything, so that there is no hole
+        self.dropped: int = 0  # reader thread
+        self.high: int = 0  # reader thread
 
     def __len__(self) -> int:
         return len(self._items)

@@ -52,12 +52,12 @@ class Entry:
         expires_at: float = math.inf,
         origin: Item | None = None,
     ) -> None:
-        self.outgoing = outgoing
-        self.message = message
-        self.future = future
-        self.on_writing = on_writing
-        self.expires_at = expires_at
-        self.origin = origin
+        self.outgoing: str | bytes | Frame | None = outgoing
+        self.message: str | bytes | None = message
+        self.future: Future[None] | None = future
+        self.on_writing: Callable[[float], None] | None = on_writing
+        self.expires_at: float = expires_at
+        self.origin: Item | None = origin
 
     def __len__(self) -> int:
         return 0 if self.outgoing is None else len(self.outgoing)
@@ -158,7 +158,7 @@ class Batch:
     def __init__(
         self, items: list[Item], *, entries: bool, final: bool = False, lane: Lane = Lane.WAITING
     ) -> None:
-        self.items = items
-        self.entries = entries
-        self.final = final
-        self.lane = lane
+        self.items: list[Item] = items
+        self.entries: bool = entries
+        self.final: bool = final
+        self.lane: Lane = lane

@@ -102,8 +102,8 @@ class Keepalive:
         self._next_at = math.inf  # _mutex
         self._verdict_at = math.inf  # _mutex
         self.latency: float | None = None  # reader thread
-        self.pings_sent = 0  # writer thread
-        self.pongs_received = 0  # reader thread
+        self.pings_sent: int = 0  # writer thread
+        self.pongs_received: int = 0  # reader thread
 
     def start(self, now: float) -> None:
         """Start the clock: the connection is open (again)."""

@@ -81,8 +81,8 @@ class Ledger:
         self._answered = 0  # _mutex: number of the last ping whose pong has come
         self._barriers = 0  # _mutex: barriers under way
         self._unfenced_bytes = 0  # writer thread
-        self.deadline = math.inf  # writer thread: when what has no barrier behind it gets one
-        self.forgotten = 0  # _mutex: messages that found no room; any thread reads it
+        self.deadline: float = math.inf  # writer thread: when what has no barrier behind it gets one
+        self.forgotten: int = 0  # _mutex: messages that found no room; any thread reads it
         self._told = 0  # reader thread: how many of them `clear` has known
 
     @property

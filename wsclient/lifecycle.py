@@ -61,18 +61,18 @@ class Lifecycle:
         """Start at NEW. ``recovers``: a loss is not the end."""
         self._recovers = recovers
         self._mutex = threading.Lock()
-        self.state = State.NEW  # written under _mutex, as everything here; read by anyone
+        self.state: State = State.NEW  # written under _mutex, as everything here; read by anyone
         self.closed_by: ClosedBy | None = None
         self.code: int | None = None
-        self.reason = ""
+        self.reason: str = ""
         self.cause: BaseException | None = None
-        self.close_received = False
-        self.aborted = False  # we have dropped the connection, or the rest of it
-        self.failed = False  # we failed the connection: no close frame of the peer is waited for
-        self.deadline = math.inf  # monotonic: when the writer's clock ends the connection by force
+        self.close_received: bool = False
+        self.aborted: bool = False  # we have dropped the connection, or the rest of it
+        self.failed: bool = False  # we failed the connection: no close frame of the peer is waited for
+        self.deadline: float = math.inf  # monotonic: when the writer's clock ends the connection by force
         self.unsent: tuple[str | bytes, ...] = ()
         self.in_doubt: tuple[str | bytes, ...] = ()
-        self.was_open = False
+        self.was_open: bool = False
         self._milestone = threading.Condition(self._mutex)
         self._reached: tuple[Milestone, ...] = ()
 

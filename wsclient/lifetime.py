@@ -65,7 +65,7 @@ class LiveSet:
             member.forked()
 
 
-live = LiveSet()
+live: LiveSet = LiveSet()
 atexit.register(live.close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=live.after_fork_in_child)

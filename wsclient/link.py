@@ -19,6 +19,7 @@ from wsclient.items import Item
 from wsclient.parts import Parts
 from wsclient.protocol import Close, Event, Failure, Ping, Pong, Protocol
 from wsclient.reader import Reader
+from wsclient.transport import Transport
 from wsclient.writer import Writer
 
 __all__ = ["Link"]
@@ -32,7 +33,7 @@ class Link:
 
     def __init__(self, parts: Parts, upgraded: Upgraded) -> None:
         self.upgraded = upgraded
-        self.transport = upgraded.transport
+        self.transport: Transport = upgraded.transport
         self._parts = parts
         options, agreement = parts.options, upgraded.compression
         protocol = Protocol(
@@ -40,14 +41,14 @@ class Link:
             inflater=agreement.inflater() if agreement else None,
             assemble=options.assemble,
         )
-        self.reader = Reader(
+        self.reader: Reader = Reader(
             self.transport,
             protocol,
             parts.read,
             deliver=parts.runner.deliver,
             control=self._handle_control,
         )
-        self.writer = Writer(
+        self.writer: Writer = Writer(
             parts.queue,
             self.transport,
             parts.keepalive,
@@ -61,7 +62,9 @@ class Link:
             on_final=self._final_written,
             on_failure=self._writer_failed,
         )
-        self.thread = threading.Thread(target=self._write, name=f"wsclient-writer-{parts.name}", daemon=True)
+        self.thread: threading.Thread = threading.Thread(
+            target=self._write, name=f"wsclient-writer-{parts.name}", daemon=True
+        )
         self._is_last = [True, False]  # reader and writer, each takes one as it leaves
 
     def read(self) -> None:

@@ -38,13 +38,15 @@ class Parts:
 
     def __init__(self, options: Options) -> None:
         # Every field but the last never changes.
-        self.name = os.urandom(4).hex()
+        self.name: str = os.urandom(4).hex()
         self.options = options
-        self.log = logging.LoggerAdapter(logging.getLogger("wsclient"), {"connection_id": self.name})
-        self.lifecycle = Lifecycle(recovers=options.reconnect is not None)
-        self.keepalive = Keepalive(options.ping_interval, options.ping_timeout, self._settle)
-        self.callbacks = Callbacks(options, self.log)
-        self.queue = SendQueue(
+        self.log: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
+            logging.getLogger("wsclient"), {"connection_id": self.name}
+        )
+        self.lifecycle: Lifecycle = Lifecycle(recovers=options.reconnect is not None)
+        self.keepalive: Keepalive = Keepalive(options.ping_interval, options.ping_timeout, self._settle)
+        self.callbacks: Callbacks = Callbacks(options, self.log)
+        self.queue: SendQueue = SendQueue(
             options.max_queued_messages,
             options.max_queued_bytes,
             refuse=self.refuse,
@@ -55,7 +57,7 @@ class Parts:
             max_batch=_max_batch(options),
         )
         self.queue.hold()
-        self.outbox = Outbox(
+        self.outbox: Outbox = Outbox(
             self.queue,
             self.keepalive,
             self.lifecycle,
@@ -66,11 +68,11 @@ class Parts:
         self.inbox: Inbox[Received] = Inbox(
             options.max_received_messages, options.max_received_bytes, size=received_size
         )
-        self.runner = self._choose_runner()
-        self.ledger = self._choose_ledger()
-        self.written = WriteCounters()
-        self.read = ReadCounters()
-        self.is_forked = False  # set in a forked child
+        self.runner: Runner = self._choose_runner()
+        self.ledger: Ledger | None = self._choose_ledger()
+        self.written: WriteCounters = WriteCounters()
+        self.read: ReadCounters = ReadCounters()
+        self.is_forked: bool = False  # set in a forked child
 
     def _settle(self, ping: int) -> None:
         if self.ledger is not None:

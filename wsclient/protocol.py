@@ -115,7 +115,7 @@ class Protocol:
         """
         self.assembles = assemble  # never changes
         # The reading thread owns every field.
-        self.has_more = False
+        self.has_more: bool = False
         self._max_message_size = _NO_LIMIT if max_message_size is None else max_message_size
         self._inflation = _Inflation(inflater, self._max_message_size) if inflater else None
         self._state = _State.OPEN

@@ -45,9 +45,9 @@ class Reader:
         self._protocol = protocol
         self._deliver = deliver
         self._control = control
-        self.waiting = False  # reader thread writes it; the writer's clock reads it
-        self.is_within = False  # reader thread: the last piece that was handed over was not a final one
-        self.counters = counters or ReadCounters()
+        self.waiting: bool = False  # reader thread writes it; the writer's clock reads it
+        self.is_within: bool = False  # reader thread: the last piece that was handed over was not a final one
+        self.counters: ReadCounters = counters or ReadCounters()
 
     def run(self) -> None:
         """Read until the stream ends. Raises ``OSError`` when it breaks."""

@@ -85,7 +85,7 @@ class ReceiveStream:
     """
 
     def __init__(self, incoming: Incoming, first: Fragment, timeout: float | None, owner: object) -> None:
-        self.text = isinstance(first.data, str)
+        self.text: bool = isinstance(first.data, str)
         self._incoming = incoming
         self._timeout = timeout
         self._owner = owner  # keeps the Connection alive
@@ -94,7 +94,7 @@ class ReceiveStream:
         self._fragment: Fragment | None = first  # come, and not handed out
         self._number = 1  # of the piece to take next
         self._failure: WSClientError | None = None
-        self.is_over = first.final  # nothing more of it is to be taken
+        self.is_over: bool = first.final  # nothing more of it is to be taken
 
     def read(self, timeout: float | None = None) -> str | bytes:
         """Return the next piece; an empty one is the end of the message.

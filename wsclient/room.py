@@ -38,7 +38,7 @@ class Room:
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._tickets = min(max_messages, max_bytes)
-        self.share = max_bytes // self._tickets
+        self.share: int = max_bytes // self._tickets
         self._slack = max_bytes - self.share * self._tickets
         first = min(self._tickets, _FIRST_TICKETS)
         self.pool: list[None] = [None] * first  # any thread pops, without the mutex

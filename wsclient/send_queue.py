@@ -82,7 +82,9 @@ class SendQueue(queue.Queue[Item]):
         fragment_size: int | None = None,
     ) -> None:
         super().__init__(max_messages)
-        self.mutex = threading.Lock()  # gevent's queue, the base in a patched library, has none
+        self.mutex: threading.Lock = (
+            threading.Lock()
+        )  # gevent's queue, the base in a patched library, has none
         _remove_conditions(self)
         self._room = Room(max_messages, max_bytes)
         self._share = self._room.share
@@ -94,12 +96,14 @@ class SendQueue(queue.Queue[Item]):
         self._bell = Doorbell(self.mutex)
         self._barred = False  # any thread: everything is refused, without a look at the mutex
         self._line = WaitingLine(self.mutex)
-        self.control = ControlLane(self.mutex, self._bell)
-        self.fragments = FragmentLane(self.mutex, self._bell, fragment_size, max_batch, max_bytes)
-        self.front = Front(
+        self.control: ControlLane = ControlLane(self.mutex, self._bell)
+        self.fragments: FragmentLane = FragmentLane(
+            self.mutex, self._bell, fragment_size, max_batch, max_bytes
+        )
+        self.front: Front = Front(
             self.queue, self._room, self._line, self.fragments, enter=self._enter, max_batch=max_batch
         )
-        self.admission = Admission(
+        self.admission: Admission = Admission(
             self._room,
             self._line,
             self.front,
@@ -109,7 +113,7 @@ class SendQueue(queue.Queue[Item]):
             settle_expired=settle_expired,
             on_expired=on_expired,
         )
-        self.ended = False  # set once, by whoever ends the connection; the writer thread reads it
+        self.ended: bool = False  # set once, by whoever ends the connection; the writer thread reads it
         self._final: Frame | None = None  # mutex: the close frame, until it is taken
         self._leftover: list[Item] = []  # mutex: accepted, and cut off
         self._dropped = False  # mutex: the cut has collected all of that; it fails where there is no memory

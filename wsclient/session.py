@@ -94,8 +94,8 @@ class Session:
     """
 
     def __init__(self, url: str | Callable[[], str], options: Options) -> None:
-        self.parts = Parts(options)
-        self.threads = _Threads(self.parts.runner)
+        self.parts: Parts = Parts(options)
+        self.threads: _Threads = _Threads(self.parts.runner)
         self._url = url
         # Replaced before each attempt: by open() or the reader thread. Any thread cancels it.
         self._dial = None if callable(url) else Dial(url, options, self.parts.log)

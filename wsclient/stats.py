@@ -13,9 +13,9 @@ class ReadCounters:
     __slots__ = ("bytes_received", "messages_received", "reconnects")
 
     def __init__(self) -> None:
-        self.messages_received = 0
-        self.bytes_received = 0
-        self.reconnects = 0
+        self.messages_received: int = 0
+        self.bytes_received: int = 0
+        self.reconnects: int = 0
 
 
 class WriteCounters:
@@ -24,12 +24,12 @@ class WriteCounters:
     __slots__ = ("bytes_sent", "expired", "frames_sent", "max_frames_per_write", "messages_sent", "writes")
 
     def __init__(self) -> None:
-        self.messages_sent = 0
-        self.frames_sent = 0
-        self.bytes_sent = 0
-        self.writes = 0
-        self.max_frames_per_write = 0
-        self.expired = 0
+        self.messages_sent: int = 0
+        self.frames_sent: int = 0
+        self.bytes_sent: int = 0
+        self.writes: int = 0
+        self.max_frames_per_write: int = 0
+        self.expired: int = 0
 
 
 @dataclass(frozen=True)

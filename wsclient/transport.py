@@ -337,7 +337,7 @@ class TlsSession:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        self.starved = False  # the last read took everything: only feeding can give more
+        self.starved: bool = False  # the last read took everything: only feeding can give more
         self._failure: ssl.SSLError | None = None  # found behind data that had to be given out first
 
     def handshake(self) -> bool:

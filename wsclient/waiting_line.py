@@ -41,10 +41,10 @@ class Waiter:
     __slots__ = ("item", "outcome", "size", "wake")
 
     def __init__(self, item: Item) -> None:
-        self.item = item
-        self.size = len(item)
-        self.outcome = Outcome.WAITING  # guarded by the queue's mutex
-        self.wake = threading.Lock()  # released under the mutex
+        self.item: Item = item
+        self.size: int = len(item)
+        self.outcome: Outcome = Outcome.WAITING  # guarded by the queue's mutex
+        self.wake: threading.Lock = threading.Lock()  # released under the mutex
         self.wake.acquire()
 
     def settle(self, outcome: Outcome) -> None:

@@ -85,9 +85,9 @@ class Writer:
         self._ledger = ledger
         self._on_expired = on_expired
         self._stopped = False  # set once, by the reader thread
-        self.lane = Lane.WAITING  # writer thread: where the batch in flight comes from
+        self.lane: Lane = Lane.WAITING  # writer thread: where the batch in flight comes from
         self._pings = 0  # writer thread: pings that were written before it
-        self.counters = counters or WriteCounters()
+        self.counters: WriteCounters = counters or WriteCounters()
         self._in_flight: Sequence[Item] = ()  # writer thread: the batch being written
         self._frames: Sequence[Outgoing] = ()  # writer thread: what goes out for all but the marks of them
         self._written = 0  # writer thread: bytes of it that are written

@@ -40,9 +40,8 @@ class Client:
 
 
 def _wsclient(url: str, compressed: bool) -> str:
-    compression = "deflate" if compressed else None
-    options = {"max_message_size": MAX_MESSAGE, "proxy": None, "compression": compression}
-    with wsclient.connect(url, **options) as conn:
+    compression = wsclient.Deflate() if compressed else None
+    with wsclient.connect(url, max_message_size=MAX_MESSAGE, proxy=None, compression=compression) as conn:
         try:
             while True:
                 conn.send(conn.recv(PATIENCE))

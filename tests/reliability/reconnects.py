@@ -194,7 +194,7 @@ def run(count: int, delivery: str, traced: bool, patience: float) -> tuple[list[
                 f"ws://{HOST}:{server.first_line()}/",
                 proxy=None,
                 reconnect=policy,
-                delivery=delivery,
+                delivery=wsclient.Delivery(delivery),
                 on_open=lambda conn: conn.send(_GREETING),
                 on_message=lambda conn, message: None,
                 on_reconnect=observer.on_reconnect,

@@ -28,7 +28,7 @@ class Console:
         self._connection = connection
         self._sender = sender
         self._timeout = timeout
-        self.closed = False  # by /close; the owner's thread
+        self.closed: bool = False  # by /close; the owner's thread
 
     def carry_out(self, line: str) -> str | None:
         """Do what one line says, and return what to tell the user about it, if anything.

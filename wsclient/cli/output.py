@@ -23,8 +23,8 @@ class Output:
 
     def __init__(self) -> None:
         self._stream = sys.stdout.buffer
-        self.is_terminal = sys.stdout.isatty()
-        self.has_colour = self.is_terminal and wants_colour()
+        self.is_terminal: bool = sys.stdout.isatty()
+        self.has_colour: bool = self.is_terminal and wants_colour()
 
     def write(self, text: str | bytes, end: bytes = b"\n") -> None:
         """Write one piece of data and what ends it."""

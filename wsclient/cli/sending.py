@@ -23,7 +23,7 @@ class Doubts:
     """Counts what lost links have left in doubt; for ``on_disconnect``, on the reader thread."""
 
     def __init__(self) -> None:
-        self.count = 0  # written by the reader thread only
+        self.count: int = 0  # written by the reader thread only
 
     def note(self, connection: Connection, reason: Disconnect) -> None:
         """Add what a lost link leaves in doubt."""
@@ -45,7 +45,7 @@ class Sender:
         self._trace = trace
         self._timeout = timeout
         self._doubts = doubts
-        self.accepted = 0  # messages; the owner's thread
+        self.accepted: int = 0  # messages; the owner's thread
 
     def send(self, message: Message) -> None:
         """Send one message, waiting while the queue is full. Raises ``WSClientError``."""

@@ -59,11 +59,11 @@ class WebSocketApp:
         check_mask_key(get_mask_key)
         # The application's, which may replace them at any time.
         self.url = url
-        self.header = header if header is not None else []
+        self.header: Header | Callable[[], Header] = header if header is not None else []
         self.cookie = cookie
         self.subprotocols = subprotocols
         self.prepared_socket = socket
-        self.get_mask_key = None
+        self.get_mask_key: None = None
         self.on_open = on_open
         self.on_reconnect = on_reconnect
         self.on_message = on_message
@@ -77,16 +77,16 @@ class WebSocketApp:
         self.sock: WebSocket | None = None
         self.__keeps_running = False
         self.last_close_frame: ABNF | None = None
-        self.last_ping_tm = 0.0  # time.time(); the thread that pings
-        self.last_pong_tm = 0.0  # time.time()
+        self.last_ping_tm: float = 0.0  # time.time(); the thread that pings
+        self.last_pong_tm: float = 0.0  # time.time()
         self.ping_thread: threading.Thread | None = None
         self.stop_ping: threading.Event | None = None
         self.ping_interval: float = 0.0
         self.ping_timeout: float | None = None
         self.ping_payload: str | bytes = ""
-        self.has_errored = False
-        self.has_done_teardown = False
-        self.has_done_teardown_lock = threading.Lock()
+        self.has_errored: bool = False
+        self.has_done_teardown: bool = False
+        self.has_done_teardown_lock: threading.Lock = threading.Lock()
 
     @property
     def keep_running(self) -> bool:

@@ -85,11 +85,11 @@ class WebSocket:
         self.__plan = Plan(tuple(sockopt or ()), dict(sslopt or {}), None)
         self.__send_timeout: float | None = bounded(None)
         self.__in_pieces = fire_cont_frame
-        self.connected = False  # whoever connects, closes, or takes the end of the connection
+        self.connected: bool = False  # whoever connects, closes, or takes the end of the connection
         self.close_frame: ABNF | None = None  # the same
         self.handshake_response: HandshakeResponse | None = None  # the thread that connects
-        self.get_mask_key = None
-        self.dispatcher = None
+        self.get_mask_key: None = None
+        self.dispatcher: None = None
         self.__intake: Intake | None = None  # the thread that connects; any reads
         self.__cancelled = False  # any thread, before it looks for the link; the thread that connects, after
         self.__sending = threading.Lock()
@@ -314,25 +314,25 @@ class WebSocket:
         """What ``settimeout`` has set."""
         return self.__plan.timeout
 
-    timeout = property(gettimeout, settimeout)
+    timeout: property = property(gettimeout, settimeout)
 
     def getstatus(self) -> int | None:
         """HTTP status of the opening handshake."""
         return self.handshake_response.status if self.handshake_response else None
 
-    status = property(getstatus)
+    status: property = property(getstatus)
 
     def getheaders(self) -> dict[str, str] | None:
         """Headers of the server's answer, names in lower case."""
         return self.handshake_response.headers if self.handshake_response else None
 
-    headers = property(getheaders)
+    headers: property = property(getheaders)
 
     def getsubprotocol(self) -> str | None:
         """The subprotocol that the server chose."""
         return self.handshake_response.subprotocol if self.handshake_response else None
 
-    subprotocol = property(getsubprotocol)
+    subprotocol: property = property(getsubprotocol)
 
     def is_ssl(self) -> bool:
         """Whether the connection is over TLS."""

@@ -40,8 +40,8 @@ class Link:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any], *, in_pieces: bool) -> None:
-        self.events = Events()
-        self.pong_at = 0.0  # monotonic: reader thread writes, any reads
+        self.events: Events = Events()
+        self.pong_at: float = 0.0  # monotonic: reader thread writes, any reads
         self.end: Closed | None = None  # reader thread, once; any reads
         self.is_closing = False  # whoever closes first; any reads
         self._ended = threading.Event()
@@ -49,7 +49,7 @@ class Link:
         taker = (
             {"on_fragment": self._piece, "assemble": False} if in_pieces else {"on_message": self._message}
         )
-        self.connection = Connection(
+        self.connection: Connection = Connection(
             url, **taker, on_ping=self._ping, on_pong=self._pong, on_close=self._closed, **options
         )
 

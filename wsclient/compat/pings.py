@@ -42,8 +42,10 @@ class Pinger:
         self._timeout = timeout
         self._payload = payload
         self._on_ping = on_ping
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="wsclient-compat-ping", daemon=True)
+        self.stopped: threading.Event = threading.Event()
+        self.thread: threading.Thread = threading.Thread(
+            target=self._run, name="wsclient-compat-ping", daemon=True
+        )
 
     def stop(self) -> None:
         """Send no more pings. Any thread."""

@@ -48,7 +48,8 @@ class Line:
         recorder: Recorder,
         on_opened: Callable[[], None],
     ) -> None:
-        self._plan, self.number, self._dialling = plan, number, dialling
+        self._plan, self._dialling = plan, dialling
+        self.number: int = number
         self._control, self._recorder, self._on_opened = control, recorder, on_opened
         self._begin = schedule_of(plan, number, 0).begin
         self.end: End = make_end()
@@ -56,8 +57,8 @@ class Line:
         self._looking = threading.Lock()
         self._closing = False  # _looking
         # The thread that drives it.
-        self.attempted = False
-        self.opened = False
+        self.attempted: bool = False
+        self.opened: bool = False
         self.stopped_at: float | None = None  # when its last worker ended
         self._is_done = False  # with the connection open to the end
         self.account: Account | None = None

@@ -232,7 +232,7 @@ class InOrder:
         self._mutex = threading.Lock()
         self._line: deque[Waiting] = deque()  # _mutex
         self._expired: set[int] = set()  # _mutex: ids of entries in the line
-        self.taken = 0  # _mutex: how many have left it at its old end
+        self.taken: int = 0  # _mutex: how many have left it at its old end
 
     def enter(self, message: Message, waiting: Waiting) -> None:
         """See ``Table``. The caller keeps entering and sending in one order."""

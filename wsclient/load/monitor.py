@@ -63,7 +63,7 @@ class Monitor:
         self._threads = threading.active_count()
         self._last_cpu = self._began
         self._last_time = monotonic()
-        self.second = 0
+        self.second: int = 0
         self._stopping = False  # the thread that stops it
         self._thread: threading.Thread | None = None  # the thread that starts and stops it
 

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from wsclient import Connection
 
@@ -116,7 +116,7 @@ class Plan:
     binary: bool = False
     payload_file: str | None = None
     scenario: str | None = None
-    expect: Expect = Expect.ECHO
+    expect: Expect | Literal["echo", "reply", "none"] = Expect.ECHO
     reply_timeout: float = 10.0
     processes: int = 1
     max_in_flight: int = 10_000

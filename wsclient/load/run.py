@@ -15,7 +15,7 @@ from wsclient.load.log import quiet_log
 from wsclient.load.measure import require_histograms
 from wsclient.load.messages import Share
 from wsclient.load.payload import described, new_nonce, read_lines
-from wsclient.load.plan import Plan
+from wsclient.load.plan import Expect, Plan
 from wsclient.load.processes import Host, ProcessHost, ThreadHost
 from wsclient.load.remarks import account_remarks, connection_remarks, generator_remarks, rate_remarks
 from wsclient.load.result import Latency, PlanSummary, Progress, Result, Second
@@ -181,7 +181,7 @@ def summary_of(plan: Plan) -> PlanSummary:
         messages=plan.messages,
         ramp=plan.ramp,
         payload=described(plan),
-        expect="scenario" if plan.scenario else plan.expect.value,
+        expect="scenario" if plan.scenario else Expect(plan.expect).value,
         reply_timeout=plan.reply_timeout,
         reconnect=bool(plan.options.get("reconnect")),
     )

@@ -73,7 +73,7 @@ class Traffic:
         self._accepted = [0] * plan.workers
         self._refused = [0] * plan.workers
         # The reader thread.
-        self.received = 0
+        self.received: int = 0
         self._answered = 0
         self._late = 0
         self._corrupted = 0

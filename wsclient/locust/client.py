@@ -45,7 +45,7 @@ class _Line:
             url, **options, **links, on_message=self._received, on_close=self._closed
         )
 
-    def _link_callbacks(self) -> dict[str, Callable[..., None]]:
+    def _link_callbacks(self) -> dict[str, Any]:
         return {"on_disconnect": self._disconnected, "on_reconnect": self._reconnected}
 
     @property

@@ -48,7 +48,7 @@ class WebSocketUser(User):
         super().__init__(environment)
         self._report = Report(environment.events.request.fire, self.context)
         pushes = type(self).on_message is not WebSocketUser.on_message
-        self.client = WebSocketClient(
+        self.client: WebSocketClient = WebSocketClient(
             self.url,
             lambda: self.options,
             self._report,

@@ -33,6 +33,12 @@ def websocket_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, parts.query, parts.fragment))
 
 
+def _check_free(options: dict[str, Any]) -> None:
+    for name in _OWN_OPTIONS:
+        if name in options:
+            raise TypeError(f"option {name!r} is the TestClient's own")
+
+
 class TestClient:
     """One user of a server under test. A context manager: entering connects, leaving closes.
 
@@ -69,11 +75,11 @@ class TestClient:
         remember: int | None = None,
         **options: Any,
     ) -> None:
-        for name in _OWN_OPTIONS:
-            if name in options:
-                raise TypeError(f"option {name!r} is the TestClient's own")
-        self.user_id, self.role, self.session_id = user_id, role, session_id
-        self.transcript = Transcript()
+        _check_free(options)
+        self.user_id: str = user_id
+        self.role: str = role
+        self.session_id: str = session_id
+        self.transcript: Transcript = Transcript()
         self._timeout = timeout
         self._loads: Callable[[str | bytes], Any] = options.get("json_loads", json.loads)
         self._mailbox = Mailbox(_check_remember(remember))

@@ -255,16 +255,16 @@ class Record:
         # Written by the script's thread under _changed, each replaced or appended whole; read by any thread.
         self._frames: list[Frame] = []
         self._received: list[Message] = []
-        self.target = ""
+        self.target: str = ""
         self.headers: Mapping[str, str] = MappingProxyType({})
         self.close_code: int | None = None
-        self.close_reason = ""
-        self.message_count = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.leftover = 0
-        self.blocked = False
-        self.ended = False
+        self.close_reason: str = ""
+        self.message_count: int = 0
+        self.bytes_sent: int = 0
+        self.bytes_received: int = 0
+        self.leftover: int = 0
+        self.blocked: bool = False
+        self.ended: bool = False
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -384,7 +384,7 @@ class Peer:
         ssl_context: ssl.SSLContext | None,
     ) -> None:
         self.record = record
-        self.close_sent = False  # the script's thread
+        self.close_sent: bool = False  # the script's thread
         self._stopping = stopping
         self._limit = limit
         self._ssl_context = ssl_context  # the script's thread; None once TLS is up, or when there is none

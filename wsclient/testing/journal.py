@@ -87,7 +87,7 @@ class Journal:
     """Everything that was reported so far. Thread-safe."""
 
     def __init__(self) -> None:
-        self.transcript = Transcript()
+        self.transcript: Transcript = Transcript()
         self._changed = threading.Condition()
         self._received: list[tuple[int, Message]] = []  # _changed
         self._opened: dict[int, Opened] = {}  # _changed, in order

@@ -89,9 +89,9 @@ class Seen:
     in_doubt: list[str | bytes] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
-    def callbacks(self, receives: str, reconnects: bool) -> dict[str, Callable[..., None]]:
+    def callbacks(self, receives: str, reconnects: bool) -> dict[str, Any]:
         """As options."""
-        found: dict[str, Callable[..., None]] = {"on_close": self._closed, "on_error": self._failed}
+        found: dict[str, Any] = {"on_close": self._closed, "on_error": self._failed}
         if receives != "pull":
             found["on_message"] = self._message
         if reconnects:

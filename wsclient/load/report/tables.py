@@ -66,7 +66,8 @@ def to_csv(result: Result) -> str:
 
 def _field(value: float | tuple[tuple[str, int], ...] | None) -> float | str | None:
     if isinstance(value, tuple):
-        return ";".join(f"{kind}={count}" for kind, count in value)
+        # Before Python 3.11, csv refuses NUL.
+        return ";".join(f"{kind}={count}" for kind, count in value).replace("\0", "\\x00")
     return value
 
 
