@@ -6,8 +6,8 @@
     python examples/telemetry.py --url wss://telemetry.example.com/
 
 Without ``--url`` it starts a server of its own, and kills it three times (SIGKILL) while measurements flow.
-The server writes down what came before it looks at the next one. Needs ``websockets`` for that server
-(``wsclient[testing]`` brings it), and nothing but wsclient with ``--url``.
+The server writes down what came before it answers the next ping, so that nothing is missing. Needs
+``websockets`` for that server (``wsclient[testing]`` brings it), and nothing but wsclient with ``--url``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -103,17 +104,31 @@ def sabotage(archive: Archive) -> None:
 
 
 def run_archive(path: str, port: int) -> None:
-    """Body of the server's process: write down each measurement, before the next is read."""
-    from websockets.sync.server import ServerConnection, serve
+    """Body of the server's process: a pong goes out when all that came before its ping is written down."""
+    # Most servers answer pings on their own, ahead of the application: a pong then says only that the message
+    # has reached the server, and a kill may take what the application had not looked at yet.
+    from websockets.frames import Frame, Opcode
+    from websockets.http11 import Request
+    from websockets.server import ServerProtocol
 
-    def attend(connection: ServerConnection) -> None:
-        with open(path, "a", encoding="utf-8") as file:
-            for message in connection:
-                print(message, file=file, flush=True)
-                print("one more", flush=True)
+    class Attendant(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            protocol = ServerProtocol()
+            with open(path, "a", encoding="utf-8") as file:
+                while data := self.request.recv(65536):
+                    protocol.receive_data(data)
+                    for event in protocol.events_received():
+                        if isinstance(event, Request):
+                            protocol.send_response(protocol.accept(event))
+                        elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                            print(bytes(event.data).decode(), file=file, flush=True)
+                            print("one more", flush=True)
+                    for answer in protocol.data_to_send():
+                        self.request.sendall(answer)
 
-    with serve(attend, "127.0.0.1", port) as server:
-        print(server.socket.getsockname()[1], flush=True)
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Attendant) as server:
+        print(server.server_address[1], flush=True)
         server.serve_forever()
 
 

@@ -273,7 +273,6 @@ def test_with_reconnect_it_goes_on(expect: str, delivery: str) -> None:
         result = run(plan)
     account = balanced(result, answers=expect != "none")
     assert account.accepted == 100
-    assert account.unsent == 0
     assert account.answered or expect == "none"
     assert {error.kind for error in result.errors} >= {"Disconnected"}
     assert account.in_doubt == 0 or delivery == "at_most_once"

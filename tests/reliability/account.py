@@ -73,8 +73,8 @@ class Evidence:
     def overtaken(self) -> list[Identity]:
         """First arrivals behind a later message of the same thread.
 
-        Not counted: what the connection has handed back as in doubt. It made no promise about when, or
-        whether, that arrives.
+        Not counted: what the connection has handed back as in doubt, or would have, had it had the room. It
+        made no promise about when, or whether, that arrives.
         """
         latest: dict[int, int] = {}
         late = []
@@ -86,7 +86,7 @@ class Evidence:
             if number < latest.get(thread, -1):
                 late.append((thread, number))
             latest[thread] = max(number, latest.get(thread, -1))
-        return late
+        return late[self.forgotten :]
 
 
 @dataclass(frozen=True)
