@@ -43,7 +43,7 @@ class Link:
         self.events: Events = Events()
         self.pong_at: float = 0.0  # monotonic: reader thread writes, any reads
         self.end: Closed | None = None  # reader thread, once; any reads
-        self.is_closing = False  # whoever closes first; any reads
+        self.is_closing: bool = False  # whoever closes first; any reads
         self._ended = threading.Event()
         self._within = False  # reader thread: the last piece was not a final one
         taker = (
@@ -71,7 +71,7 @@ class Link:
 
         What waits to be taken is dropped. Writing may take longer, as long as the peer takes something.
         """
-        self.is_closing = True
+        self.is_closing: bool = True
         self.events.drop()
         with suppress(WSClientError):
             self._drain(max(timeout, _FLUSH_SECONDS))
