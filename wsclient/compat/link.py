@@ -71,7 +71,7 @@ class Link:
 
         What waits to be taken is dropped. Writing may take longer, as long as the peer takes something.
         """
-        self.is_closing: bool = True
+        self.is_closing = True
         self.events.drop()
         with suppress(WSClientError):
             self._drain(max(timeout, _FLUSH_SECONDS))
