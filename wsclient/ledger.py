@@ -21,7 +21,7 @@ from wsclient.items import Entry, Item, is_message, is_ping, restored
 
 __all__ = ["Doubt", "Ledger", "size_of"]
 
-_BARRIER_BYTES = 1 << 18  # written since the last barrier before the next one rides along
+_BARRIER_BYTES = 1 << 22  # written since the last barrier before the next one rides along
 _ITEM_BYTES = 64  # what a message takes beside its payload, so that empty ones are bounded, too
 _MAX_BARRIERS = 64  # under way; a peer that answers no pings shall not pile them up
 _LONGEST = 0.1  # seconds that anything written waits for a barrier behind it
