@@ -42,6 +42,8 @@ class Terminal:
         self._screen = _Screen(columns, rows, self.type)
         self._stream = pyte.ByteStream(self._screen)
         variables = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment}
+        # Who types while the terminal is being asked where its cursor is may see lines scrolled away.
+        variables.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", "wsclient", *arguments],
             stdin=number,

@@ -186,10 +186,7 @@ def test_conversation_goes_as_shown(block: str, servers: Servers) -> None:
     command, *lines = servers.real(block).splitlines()
     arguments = shlex.split(command.removeprefix("$ wsclient "))
     expected: list[str] = []
-    # NO_CPR: who types within the milliseconds in which the terminal tells where its cursor is may see the
-    # first line drawn over.
-    variables = {"NO_COLOR": "1", "WSCLIENT_HISTORY": "", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    with terminal(*arguments, columns=100, rows=60, **variables) as screen:
+    with terminal(*arguments, columns=100, rows=60, NO_COLOR="1", WSCLIENT_HISTORY="") as screen:
         for line in lines:
             if line.startswith("> "):
                 screen.wait_until(partial(_shows, screen, servers, [*expected, ">"]), line)
