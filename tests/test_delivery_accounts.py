@@ -13,13 +13,17 @@ from typing import Any
 import pytest
 from test_reconnect import BOUND, OPEN_END, Watch, received, servers
 from test_reconnect_regressions import until
-from test_send_queue import put_all, queue_of, take_all
+from test_send_queue import lose, put_all, queue_of, take_all
 
 import wsclient
 from wsclient import State
+from wsclient.fragments import FragmentLane
 from wsclient.frames import Frame, Opcode
 from wsclient.items import Entry, Item
+from wsclient.lanes import Lanes
 from wsclient.ledger import Ledger
+from wsclient.room import Room
+from wsclient.send_queue import SendQueue
 from wsclient.testing import cut, read_messages, reset, stall, wait
 
 LARGE = 5_000_000  # more than the buffers of a system take
@@ -276,6 +280,34 @@ class TestQueue:
             with pytest.raises(MemoryError):
                 queue.take()
         assert take_all(queue) == ["1", "2", "3"]
+
+    @pytest.mark.parametrize("fails", [(FragmentLane, "pieces_of"), (FragmentLane, "begin"), (Room, "left")])
+    def test_no_memory_to_cut_messages_in_pieces(self, fails: tuple[type, str]) -> None:
+        """Each is put back once."""
+        queue = queue_of(100, 100_000, max_batch=100, fragment_size=10)
+        large = "3" * 20 if fails != (FragmentLane, "begin") else "3" * 200
+        put_all(queue, *(["1", "2"] if len(large) == 20 else []), large, "4")
+        before = list(queue.queue)
+        self.fail_to_take(queue, *fails)
+        assert list(queue.queue) == before
+
+    @pytest.mark.parametrize("fails", [(FragmentLane, "first_of"), (Lanes, "of")])
+    def test_no_memory_to_send_again(self, fails: tuple[type, str]) -> None:
+        """What was taken off a lane goes back to it."""
+        queue = queue_of(100, 100_000)
+        put_all(queue, "4")
+        lose(queue, ["1", "2"], ["3"])
+        self.fail_to_take(queue, *fails)
+        assert take_all(queue) == ["1", "2", "3", "4"]
+
+    def fail_to_take(self, queue: SendQueue, owner: type, name: str) -> None:
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, no_memory)
+            with pytest.raises(MemoryError):
+                queue.take()
 
 
 class TestTrouble:

@@ -35,8 +35,16 @@ def queue_of(
     max_bytes: int = 3000,
     overflow: Overflow = Overflow.BLOCK,
     max_batch: int = 1 << 18,
+    fragment_size: int | None = None,
 ) -> SendQueue:
-    return SendQueue(max_messages, max_bytes, refuse=refuse, overflow=overflow, max_batch=max_batch)
+    return SendQueue(
+        max_messages,
+        max_bytes,
+        refuse=refuse,
+        overflow=overflow,
+        max_batch=max_batch,
+        fragment_size=fragment_size,
+    )
 
 
 def put_all(queue: SendQueue, *items: Item) -> None:

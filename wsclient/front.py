@@ -101,45 +101,47 @@ class Front:
             return self._take_fragments() if self.flow is not Flow.NOTHING else None
         if not self.ready():
             return None
-        if self._lanes:
-            return self._take_from(self._lanes.first)
-        items: list[Item] = []
+        lane = self._lanes.first if self._lanes else Lane.WAITING
+        source = self._lanes[lane] if self._lanes else self._waiting
+        items: list[Item] = []  # off their lane, and nowhere else
         try:
-            return self._take_waiting(items, is_open)
+            if lane is Lane.WAITING:
+                return self._take_waiting(items, is_open)
+            batch = self._take_from(lane, items)
         except BaseException:  # no memory: nothing shall be missing
-            self._waiting.extendleft(reversed(items))
+            source.extendleft(reversed(items))
             raise
+        self._lanes.tidy(lane)
+        return batch
 
     def _take_waiting(self, items: list[Item], is_open: bool) -> Batch | None:
         depth = len(self._waiting)
         size = _pop_batch(self._waiting, items, self._max_batch, 1 if self._room.has_large else self._chunk)
         self._note_depth(depth, size, len(items))
-        has_entries = self._room.has_entries
-        count, whole = len(items), items
+        has_entries, whole = self._room.has_entries, items
         if has_entries or self._lane.fragment_size is not None:
-            count, whole = self._cut(self._waiting, items)
-        self._room.left(items[:count])
+            whole = self._cut(self._waiting, items)
+        self._room.left(items)
         # Not after each batch: waking a thread costs as much as encoding ten messages.
         if is_open and not (self._line and self._waiting and self._room.is_scarce):
             self.serve_line()
         if whole:
             return Batch(whole, entries=has_entries or whole is not items)
-        return self._begin_fragments(items[0], Lane.WAITING)
+        return self._begin_fragments(items, Lane.WAITING)
 
-    def _take_from(self, lane: Lane) -> Batch | None:
+    def _take_from(self, lane: Lane, items: list[Item]) -> Batch | None:
         before = self._lanes[lane]
-        items: list[Item] = []
         _pop_batch(before, items, self._max_batch, 1)
-        _, whole = self._cut(before, items)
-        self._lanes.tidy(lane)
+        whole = self._cut(before, items)
         self._ahead_bytes = sum(map(len, self._lanes.of(Lane.AHEAD)))
         if whole:
             return Batch(whole, entries=True, lane=lane)
-        return self._begin_fragments(items[0], lane)
+        return self._begin_fragments(items, lane)
 
-    def _begin_fragments(self, item: Item, lane: Lane) -> Batch | None:
+    def _begin_fragments(self, items: list[Item], lane: Lane) -> Batch | None:
         self._under_way = lane
-        self._lane.begin(item)
+        self._lane.begin(items[0])
+        items.clear()  # the fragment lane has it
         return self._take_fragments()
 
     def _take_fragments(self) -> Batch | None:
@@ -148,26 +150,21 @@ class Front:
             batch.lane = self._under_way
         return batch
 
-    def _cut(self, lane: deque[Item], items: list[Item]) -> tuple[int, list[Item]]:
-        # What can be written whole now, large messages in pieces, and how many items that takes off the lane.
-        # Nothing, and one, when the first goes out in fragments, one batch after the other.
+    def _cut(self, lane: deque[Item], items: list[Item]) -> list[Item]:
+        # What can be written whole, large messages in pieces; the rest goes from `items` back to its lane.
+        # Nothing can when the first goes out in fragments, batch after batch: that one stays in `items`.
         position = self._lane.first_of(items)
         if position == len(items):
-            return position, items
+            return items
         whole = items[:position]
-        try:
-            while position < len(items) and not self._needs_lane(items[position]):
-                item = items[position]
-                whole += self._lane.pieces_of(item) if self._lane.is_large(item) else [item]
-                position += 1
-        except BaseException:  # out of memory: nothing shall be missing
-            position = 0
-            raise
-        finally:
-            lane.extendleft(reversed(items[position:]))
-        if not position:
-            lane.popleft()
-        return max(position, 1), whole
+        while position < len(items) and not self._needs_lane(items[position]):
+            item = items[position]
+            whole += self._lane.pieces_of(item) if self._lane.is_large(item) else [item]
+            position += 1
+        taken = max(position, 1)
+        lane.extendleft(reversed(items[taken:]))
+        del items[taken:]
+        return whole
 
     def _needs_lane(self, item: Item) -> bool:
         return isinstance(item, StreamEntry) or (len(item) > self._max_batch and self._lane.is_large(item))
